@@ -1,0 +1,98 @@
+"""From settings to a guard, a registry and their lifetimes: the one place that names concrete mechanisms."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from vc_auth.cache import CacheOptions
+from vc_auth.clock import Clock
+from vc_auth.errors import Fault
+from vc_auth.guard import Guard
+from vc_auth.keys import KeyFormat
+from vc_auth.limiters import Limiter, open_limiter
+from vc_auth.registry import Registry
+from vc_auth.settings import Settings
+from vc_auth.stores import CachedKeyFinder, CachedKeyStore, KeyFinder, KeyStore, open_store
+
+
+class VCAuth:
+    """Everything for one application: ``auth.guard`` for requests, ``auth.registry`` for operators.
+
+    ``settings`` default to the environment's (``VC_AUTH_*``). ``store`` and ``limiter`` are objects of your own in
+    place of those that the settings name; ``clock`` is anything with ``monotonic_ns`` and ``time_ns``.
+    Raises SettingsError with every mistake in the settings at once.
+
+    The middleware opens and closes it with the application. In scripts and tests: ``async with VCAuth(...) as auth``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        store: KeyFinder | None = None,
+        limiter: Limiter | None = None,
+        clock: Clock = time,
+    ) -> None:
+        self.settings = settings = settings if settings is not None else Settings.from_env()
+        settings.check()
+        self.clock = clock
+        self._plans = {plan.name: plan for plan in settings.plans}
+        self._key_format = KeyFormat(settings.key_prefixes)
+        self.store = self._cached(store if store is not None else open_store(settings.store))
+        self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
+        self.guard = Guard(
+            self.store,
+            self.limiter,
+            plans=self._plans,
+            key_format=self._key_format,
+            clock=clock,
+            cost=settings.cost,
+            limit_by_project=settings.limit_by == "project",
+        )
+        self._opened = 0
+
+    @property
+    def registry(self) -> Registry:
+        """Projects and keys. Raises Fault if the store can only find keys."""
+        if not isinstance(self.store, CachedKeyStore):
+            raise Fault("this store only finds keys; to manage them it needs all of vc_auth.stores.KeyStore")
+        return Registry(
+            self.store,
+            plans=self._plans,
+            key_format=self._key_format,
+            known_scopes=self.settings.known_scopes,
+            default_scopes=self.settings.default_scopes,
+            clock=self.clock,
+        )
+
+    def _cached(self, store: KeyFinder) -> CachedKeyFinder:
+        options = CacheOptions(
+            clock=self.clock,
+            size=self.settings.cache_size,
+            ttl=self.settings.cache_ttl,
+            negative_size=self.settings.negative_cache_size,
+            negative_ttl=self.settings.negative_ttl,
+            timeout=self.settings.store_timeout,
+            stale_if_error=self.settings.stale_if_error,
+        )
+        return CachedKeyStore(store, options) if isinstance(store, KeyStore) else CachedKeyFinder(store, options)
+
+    async def open(self) -> None:
+        """Begin to work. Opening is counted: what was opened twice is closed by the second `aclose`."""
+        self._opened += 1
+
+    async def aclose(self) -> None:
+        """End what `open` began, once for each. Look-ups that are under way are cancelled."""
+        self._opened -= 1
+        if self._opened <= 0:
+            self._opened = 0
+            self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

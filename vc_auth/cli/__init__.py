@@ -1,0 +1,1 @@
+"""``vc-auth``: the command line."""

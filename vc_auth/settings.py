@@ -1,0 +1,266 @@
+"""Settings: plain values, checked together. Objects (a store, a limiter, a clock) go to `vc_auth.VCAuth` instead."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from os import PathLike, environ
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from starlette.config import Config
+
+from vc_auth.addresses import parse_network
+from vc_auth.errors import Problem, SettingsError
+from vc_auth.keys import DEFAULT_PREFIX, key_prefix
+from vc_auth.paths import problem_with
+from vc_auth.plans import ENTERPRISE, FREE, PRO, Plan
+from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, scope_token
+
+PREFIX: Final = "VC_AUTH_"
+HeaderFamily = Literal["RateLimit", "X-RateLimit"]
+HEADER_FAMILIES: Final[tuple[str, ...]] = get_args(HeaderFamily)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All there is to set. `problems` names every mistake at once; `vc_auth.VCAuth` refuses to start on any.
+
+    Times are seconds. Every setting is also an environment variable for `from_env`: ``VC_AUTH_CACHE_TTL=60``.
+    """
+
+    store: str = "memory://"
+    """Where projects and keys live. ``memory://``: in this process, for as long as it lives."""
+    limiter: str = "memory://"
+    """Where buckets live. ``memory://``: in this process; ``none``: no limits and no limit headers."""
+
+    plans: tuple[Plan, ...] = (FREE, PRO, ENTERPRISE)
+    """In the environment: ``free=60/minute:100,pro=600/minute:1000`` (name=rate:burst)."""
+    limit_by: Literal["key", "project"] = "key"
+    """Whose bucket a request is charged to: its key's (and all that it was rotated from), or its project's."""
+    cost: int = 1
+    """Tokens that each request takes."""
+    rate_limit_headers: tuple[HeaderFamily, ...] = ("RateLimit", "X-RateLimit")
+    """Which families of limit headers are sent; an empty tuple sends none."""
+
+    key_prefixes: tuple[str, ...] = (DEFAULT_PREFIX,)
+    """What keys begin with, before their 32 hexadecimal characters. The first one issues, all are accepted."""
+    known_scopes: tuple[str, ...] = KNOWN_SCOPES
+    """Scopes that a key may be given."""
+    default_scopes: tuple[str, ...] = DEFAULT_SCOPES
+    """Scopes of a key that is created without naming any."""
+
+    public_paths: tuple[str, ...] = ()
+    """Paths that need no key, less ``root_path``: ``/health`` is that path alone, ``/docs/*`` it and all below."""
+    allow_preflight: bool = False
+    """Let true CORS preflights through. Better: put Starlette's CORSMiddleware outside, which answers them itself."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies whose X-Forwarded-For counts. By default nobody is believed."""
+    strip_authorization: bool = False
+    """Take the Authorization line out of what the application sees."""
+
+    cache_size: int = 10_000
+    """Keys that are remembered."""
+    cache_ttl: float = 60.0
+    """How old a remembered key may get before it is read again."""
+    negative_cache_size: int = 16_384
+    """Unknown keys that are remembered as unknown, apart from the others, so that guesses evict no customer."""
+    negative_ttl: float = 5.0
+    """How long an unknown key is taken to be unknown without asking the store."""
+    store_timeout: float = 0.5
+    """How long a look-up may take before the store counts as unreachable."""
+    stale_if_error: float = 30.0
+    """How long verified keys go on while the store is unreachable; 0 is not at all."""
+
+    @classmethod
+    def from_env(
+        cls, env: Mapping[str, str] = environ, *, env_file: str | PathLike[str] | None = None, **given: Any
+    ) -> "Settings":
+        """Settings from ``VC_AUTH_*``. What is ``given`` wins over ``env``, which wins over ``env_file``.
+
+        A file is read only if it is named. Lists are separated by commas, booleans are true or false.
+        Raises SettingsError with every problem at once: names that do not exist, values that do not parse or fit.
+        """
+        texts = {**(Config(Path(env_file), environ={}).file_values if env_file is not None else {}), **env}
+        texts = {name: text for name, text in texts.items() if name.startswith(PREFIX) and not name.startswith(_TESTS)}
+        values, problems = _parse_all(texts)
+        settings = cls(**{**values, **given})
+        problems += [problem for problem in settings.problems() if problem.setting not in {p.setting for p in problems}]
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Every mistake, each with the setting's name, what is wrong and what would be right; empty if all is well."""
+        return tuple(_problems(self))
+
+    def check(self) -> None:
+        """Raise SettingsError with all `problems`, if there are any."""
+        if problems := self.problems():
+            raise SettingsError(problems)
+
+
+# -- reading text ------------------------------------------------------------------------------------------------------
+
+_TESTS: Final = PREFIX + "TEST_"
+
+
+def _parse_all(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    known = [PREFIX + field.name.upper() for field in fields(Settings)]
+    for variable, text in texts.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable not in known:
+            close = get_close_matches(variable, known, 1)
+            problems.append(Problem(variable, "no such setting", f"did you mean {close[0]}?" if close else "remove it"))
+            continue
+        try:
+            values[name] = _reader(name)(text)
+        except ValueError as error:
+            problems.append(Problem(name, f"{variable}={text!r} cannot be read", str(error)))
+    return values, problems
+
+
+def _reader(name: str) -> Callable[[str], Any]:
+    default = getattr(Settings(), name)
+    if name == "plans":
+        return _read_plans
+    return {bool: _read_bool, int: _read_int, float: _read_float, tuple: _read_list}.get(type(default), str)
+
+
+def _read_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _read_bool(text: str) -> bool:
+    try:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.strip().lower()]
+    except KeyError:
+        raise ValueError("write true or false") from None
+
+
+def _read_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("write a whole number") from None
+
+
+def _read_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("write seconds as a number, such as 0.5") from None
+
+
+def _read_plans(text: str) -> tuple[Plan, ...]:
+    return tuple(_read_plan(part) for part in _read_list(text))
+
+
+def _read_plan(text: str) -> Plan:
+    name, equals, limits = text.partition("=")
+    rate, colon, burst = limits.rpartition(":")
+    if not (equals and colon and burst.isascii() and burst.isdigit()):
+        raise ValueError("write plans as name=rate:burst, such as free=60/minute:100")
+    return Plan(name.strip(), rate=rate, burst=int(burst))
+
+
+# -- finding mistakes --------------------------------------------------------------------------------------------------
+
+
+def _problems(settings: Settings) -> Iterator[Problem]:
+    yield from _of_types(settings)
+    if any(True for _ in _of_types(settings)):
+        return  # what has the wrong type cannot be asked further
+    yield from _of_plans(settings)
+    yield from _of_keys(settings)
+    yield from _of_requests(settings)
+    yield from _of_numbers(settings)
+
+
+def _of_types(settings: Settings) -> Iterator[Problem]:
+    defaults = Settings()
+    for field in fields(settings):
+        value, expected = getattr(settings, field.name), type(getattr(defaults, field.name))
+        if expected is float and type(value) is int:
+            continue
+        if type(value) is not expected:
+            hint = f"give a {expected.__name__}, such as {getattr(defaults, field.name)!r}"
+            yield Problem(field.name, f"{value!r} is a {type(value).__name__}", hint)
+        elif expected is tuple:
+            element = Plan if field.name == "plans" else str
+            for item in value:
+                if not isinstance(item, element):
+                    yield Problem(
+                        field.name, f"{item!r} is a {type(item).__name__}", f"give a tuple of {element.__name__}"
+                    )
+
+
+def _of_plans(settings: Settings) -> Iterator[Problem]:
+    if not settings.plans:
+        yield Problem("plans", "there are none", "give at least one, such as vc_auth.FREE")
+    names = [plan.name for plan in settings.plans]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("plans", f"{name!r} stands there twice", "give each plan a name of its own")
+    if settings.cost < 1:
+        yield Problem("cost", f"{settings.cost} tokens would admit everything", "give a whole number of at least 1")
+    for plan in settings.plans:
+        if settings.cost > plan.rate.burst:
+            wrong = f"{settings.cost} tokens can never pass plan {plan.name!r}, whose burst is {plan.rate.burst}"
+            yield Problem("cost", wrong, "raise the burst or lower the cost")
+    if settings.limit_by not in ("key", "project"):
+        yield Problem("limit_by", f"{settings.limit_by!r} owns no bucket", "give 'key' or 'project'")
+    for family in settings.rate_limit_headers:
+        if family not in HEADER_FAMILIES:
+            yield Problem("rate_limit_headers", f"no family is called {family!r}", f"choose from {HEADER_FAMILIES}")
+
+
+def _of_keys(settings: Settings) -> Iterator[Problem]:
+    if not settings.key_prefixes:
+        yield Problem("key_prefixes", "there are none", f"give at least one, such as {DEFAULT_PREFIX!r}")
+    for prefix in settings.key_prefixes:
+        if not key_prefix(prefix):
+            yield Problem("key_prefixes", f"{prefix!r} cannot begin a key", "use 1 to 32 of A-Z a-z 0-9 . _ ~ + / -")
+    for scope in settings.known_scopes:
+        if not scope_token(scope):
+            hint = "use printable ASCII without space, quote and backslash"
+            yield Problem("known_scopes", f"{scope!r} is no scope", hint)
+    for scope in settings.default_scopes:
+        if scope not in Scopes(settings.known_scopes):
+            yield Problem("default_scopes", f"{scope!r} is not a known scope", "add it to known_scopes")
+
+
+def _of_requests(settings: Settings) -> Iterator[Problem]:
+    if settings.store != "memory://":
+        yield Problem(
+            "store", f"{settings.store!r} is no store", "give 'memory://', or pass an object to VCAuth(store=...)"
+        )
+    if settings.limiter not in ("memory://", "none"):
+        hint = "give 'memory://' or 'none', or pass an object to VCAuth(limiter=...)"
+        yield Problem("limiter", f"{settings.limiter!r} is no limiter", hint)
+    for entry in settings.public_paths:
+        if wrong := problem_with(entry):
+            yield Problem("public_paths", wrong, "give '/health' for one path, '/docs/*' for it and all below it")
+    for proxy in settings.trusted_proxies:
+        try:
+            parse_network(proxy)
+        except ValueError as error:
+            yield Problem("trusted_proxies", f"{proxy!r} is no network", str(error))
+
+
+def _of_numbers(settings: Settings) -> Iterator[Problem]:
+    for name in ("cache_size", "negative_cache_size"):
+        if (size := getattr(settings, name)) < 1:
+            yield Problem(name, f"{size} remembers nothing, and every request would ask the store", "give at least 1")
+    for name in ("cache_ttl", "negative_ttl", "store_timeout"):
+        if not 0 < (seconds := getattr(settings, name)) < float("inf"):
+            yield Problem(name, f"{seconds} is no time to wait", "give seconds above 0")
+    if not 0 <= settings.stale_if_error < float("inf"):
+        yield Problem(
+            "stale_if_error", f"{settings.stale_if_error} is no time to wait", "give seconds, 0 for not at all"
+        )
+    if settings.negative_ttl > settings.cache_ttl:
+        wrong = f"{settings.negative_ttl} is longer than cache_ttl ({settings.cache_ttl})"
+        yield Problem(
+            "negative_ttl", wrong, "a new key made elsewhere must not stay unknown for longer than a known one stays"
+        )

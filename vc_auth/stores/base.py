@@ -1,0 +1,61 @@
+"""What the guard and the registry need of a store. `vc_auth.testing.KeyStoreContract` is the same in tests."""
+
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from vc_auth.records import KeyRecord, Project
+
+
+class KeyFinder(Protocol):
+    """All that the guard needs: your own table is a store with this one method."""
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """The record of this digest, alive or not, with its project as it is now; None if there is none.
+
+        Whatever it raises is answered 503, so raise when you cannot know.
+        """
+
+
+@runtime_checkable
+class KeyStore(KeyFinder, Protocol):
+    """What management needs besides. Every verb happens wholly or not at all, also with others at work.
+
+    Verbs that change something return only when the change lasts. They raise NotFound and Conflict as they say, and
+    BackendError (or anything else) when the outcome is unknown.
+    """
+
+    async def add_project(self, project: Project) -> None:
+        """Raises Conflict if the id or the name is taken."""
+
+    async def get_project(self, ref: str) -> Project:
+        """The project of this id or name. Raises NotFound."""
+
+    async def list_projects(self) -> list[Project]:
+        """All projects by their names."""
+
+    async def set_plan(self, project_id: str, plan: str) -> Project:
+        """Change the project's plan, and nothing else of it. Raises NotFound."""
+
+    async def set_suspended(self, project_id: str, at: datetime | None) -> Project:
+        """Suspend the project's keys; None resumes them. Suspended twice, the first time stays. Raises NotFound."""
+
+    async def add_key(self, record: KeyRecord) -> None:
+        """Raises NotFound if there is no such project, Conflict if the id or digest is taken."""
+
+    async def get_key(self, key_id: str) -> KeyRecord:
+        """Raises NotFound."""
+
+    async def list_keys(self, project_id: str) -> list[KeyRecord]:
+        """All keys of a project, the oldest first. Raises NotFound if there is no such project."""
+
+    async def revoke_key(self, key_id: str, at: datetime) -> KeyRecord:
+        """Revoke for ever. Revoked twice, the first time stays. Raises NotFound."""
+
+    async def replace_key(self, key_id: str, successor: KeyRecord, at: datetime, dies_at: datetime) -> None:
+        """Add the successor and let the old key expire at ``dies_at``, or when it would anyway if that is sooner.
+
+        Raises NotFound, or Conflict if the old key is not active at ``at``, or has a successor already (names it).
+        """
+
+    async def delete_key(self, key_id: str, at: datetime) -> None:
+        """Raises NotFound, or Conflict if the key is still active at ``at``."""
