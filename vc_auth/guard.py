@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from vc_auth.clock import Clock, utcnow
-from vc_auth.errors import BackendError, InvalidKey, RateLimited, Unavailable
+from vc_auth.errors import BackendError, InvalidKey, RateLimited, Unauthorized, Unavailable
 from vc_auth.keys import Headers, KeyFormat
 from vc_auth.limiters import Limiter
 from vc_auth.plans import Plan
@@ -49,10 +49,10 @@ class Guard:
         again, for a key that is unknown or dead; Forbidden; RateLimited. Only the bucket, the last step, takes tokens.
         """
         record = self._peek(self._glance(headers))
-        digest = "" if record is not None else self._parse(headers)
+        presented = self._parse(headers) if record is None else ""
         del headers  # a traceback keeps this frame, and the key stands in them
         if record is None:
-            record = await self._look_up(digest)
+            record = await self._look_up(presented)
         check(record, self._now, address, project)
         plan = self._plans.get(record.project.plan)
         if plan is None:
@@ -69,9 +69,11 @@ class Guard:
             raise RateLimited(decision, plan.name)
         return new_grant((record, plan, decision))
 
-    async def _look_up(self, digest: str) -> KeyRecord:
+    async def _look_up(self, presented: str | Unauthorized) -> KeyRecord:
+        if isinstance(presented, Unauthorized):
+            raise presented
         try:
-            record = await self._find(digest)
+            record = await self._find(presented)
         except BackendError:
             raise Unavailable from None
         if record is None:

@@ -19,9 +19,6 @@ Headers = Sequence[tuple[bytes, bytes]]
 DEFAULT_PREFIX: Final = "vc_"
 LONGEST_VALUE: Final = 4_096  # bytes of an Authorization value; looked at before anything else is
 
-key_prefix = re.compile(r"[A-Za-z0-9._~+/-]{1,32}").fullmatch
-"""Matches a prefix that keeps a key one token68 (RFC 9110, 11.2)."""
-
 # RFC 6750, 2.1: "Bearer" 1*SP b64token; the scheme's case is free (RFC 9110, 11.1).
 _BEARER: Final = rb"[Bb][Ee][Aa][Rr][Ee][Rr] +"
 _credentials = re.compile(_BEARER + rb"[A-Za-z0-9\-._~+/]+=*").fullmatch
@@ -30,6 +27,11 @@ _credentials = re.compile(_BEARER + rb"[A-Za-z0-9\-._~+/]+=*").fullmatch
 def digest(key: str) -> str:
     """What is stored of a key: SHA-256 of the whole key, 64 lower-case hexadecimal characters."""
     return sha256(key.encode()).hexdigest()
+
+
+def is_prefix(prefix: str) -> bool:
+    """Whether a key that begins so is one token68 (RFC 9110, 11.2)."""
+    return re.fullmatch(r"[A-Za-z0-9._~+/-]{1,32}", prefix) is not None
 
 
 class Secret:
@@ -87,24 +89,20 @@ class KeyFormat:
             return ""
         return sha256(value[7:]).hexdigest()
 
-    def parse_authorization(self, headers: Headers) -> str:
-        """The digest of the one key that these headers present; the plain key does not leave this function.
+    def parse_authorization(self, headers: Headers) -> str | Unauthorized:
+        """The digest of the one key that these headers present, or what is to be said of them.
 
-        Nothing is trimmed, decoded or guessed. Raises MissingKey, MalformedHeader, or InvalidKey for a well-formed
-        token that cannot be a key of ours.
+        Nothing is trimmed, decoded or guessed. The denial is MissingKey, MalformedHeader, or InvalidKey for a token
+        that cannot be a key of ours; it is returned, since raised it would carry a frame that holds the plain key.
         """
         value = _authorization(headers)
-        denial: type[Unauthorized]
         if value is None:
-            denial = MissingKey
-        elif len(value) > LONGEST_VALUE:
-            denial = MalformedHeader
-        elif (match := self._key(value)) is not None:
+            return MissingKey()
+        if len(value) > LONGEST_VALUE:
+            return MalformedHeader()
+        if (match := self._key(value)) is not None:
             return sha256(match[1]).hexdigest()
-        else:
-            denial = InvalidKey if _credentials(value) else MalformedHeader
-        del headers, value  # a traceback keeps this frame, so nothing of the key may stay in it
-        raise denial
+        return InvalidKey() if _credentials(value) else MalformedHeader()
 
 
 def _authorization(headers: Headers) -> bytes | None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette._utils import get_route_path  # the router's own idea of the path: another one could be played against it
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vc_auth.addresses import client_address, parse_network
 from vc_auth.answer import Answer, Handshake
 from vc_auth.assembly import VCAuth
 from vc_auth.errors import Denied, RateLimited
+from vc_auth.lifespan import Lifespan
 from vc_auth.paths import PublicPaths
 from vc_auth.policy import check_project
 from vc_auth.responses import Header, LimitHeaders, refuse
@@ -119,35 +120,11 @@ class APIKeyMiddleware:
         await self.app(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open before the application starts, and close before the server learns that it has shut down.
-
-        Afterwards would be too late: the server cancels what still runs then.
-        """
-        opened = False
-
-        async def close() -> None:
-            nonlocal opened
-            if opened:
-                opened = False
-                await self.auth.aclose()
-
-        async def receive_and_open() -> Message:
-            nonlocal opened
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self.auth.open()
-                opened = True
-            return message
-
-        async def close_and_send(message: Message) -> None:
-            if message["type"] != "lifespan.startup.complete":
-                await close()
-            await send(message)
-
+        lifespan = Lifespan(self.auth, receive, send)
         try:
-            await self.app(scope, receive_and_open, close_and_send)
+            await self.app(scope, lifespan.receive, lifespan.send)
         finally:
-            await close()
+            await lifespan.close()
 
     def _is_public(self, scope: Scope, headers: Sequence[Header]) -> bool:
         if get_route_path(scope) in self._public:

@@ -6,8 +6,6 @@ from typing import Final
 
 from vc_auth.rates import Rate
 
-_name = re.compile(r"[a-z0-9_-]{1,64}").fullmatch
-
 
 @dataclass(frozen=True, slots=True, init=False)
 class Plan:
@@ -20,13 +18,17 @@ class Plan:
     rate: Rate
 
     def __init__(self, name: str, *, rate: str, burst: int) -> None:
-        if not _name(str(name)):
+        if not _is_name(name):
             raise ValueError(f"plan name {name!r} is not 1 to 64 of a-z, 0-9, '_' and '-'")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "rate", Rate(rate, burst))
 
     def __repr__(self) -> str:
         return f"Plan({self.name!r}, rate={self.rate.limit!r}, burst={self.rate.burst})"
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"[a-z0-9_-]{1,64}", name) is not None
 
 
 FREE: Final = Plan("free", rate="60/minute", burst=100)

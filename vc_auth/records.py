@@ -16,8 +16,10 @@ Status = Literal["active", "expired", "revoked"]
 KNOWN_SCOPES: Final = ("cache:read", "cache:write", "cache:*", "analytics:read", "keys:manage")
 DEFAULT_SCOPES: Final = ("cache:*", "analytics:read")
 
-scope_token = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+").fullmatch
-"""Matches one scope as RFC 6749, 3.3 allows it, so that it needs no escaping in a challenge."""
+
+def is_scope(scope: object) -> bool:
+    """Whether this is one scope as RFC 6749, 3.3 allows it, so that it needs no escaping in a challenge."""
+    return isinstance(scope, str) and re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope) is not None
 
 
 class Scopes(frozenset[str]):

@@ -11,10 +11,10 @@ from starlette.config import Config
 
 from vc_auth.addresses import parse_network
 from vc_auth.errors import Problem, SettingsError
-from vc_auth.keys import DEFAULT_PREFIX, key_prefix
+from vc_auth.keys import DEFAULT_PREFIX, is_prefix
 from vc_auth.paths import problem_with
 from vc_auth.plans import ENTERPRISE, FREE, PRO, Plan
-from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, scope_token
+from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, is_scope
 
 PREFIX: Final = "VC_AUTH_"
 HeaderFamily = Literal["RateLimit", "X-RateLimit"]
@@ -219,10 +219,10 @@ def _of_keys(settings: Settings) -> Iterator[Problem]:
     if not settings.key_prefixes:
         yield Problem("key_prefixes", "there are none", f"give at least one, such as {DEFAULT_PREFIX!r}")
     for prefix in settings.key_prefixes:
-        if not key_prefix(prefix):
+        if not is_prefix(prefix):
             yield Problem("key_prefixes", f"{prefix!r} cannot begin a key", "use 1 to 32 of A-Z a-z 0-9 . _ ~ + / -")
     for scope in settings.known_scopes:
-        if not scope_token(scope):
+        if not is_scope(scope):
             hint = "use printable ASCII without space, quote and backslash"
             yield Problem("known_scopes", f"{scope!r} is no scope", hint)
     for scope in settings.default_scopes:

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from vc_auth.errors import InsufficientScope
 from vc_auth.plans import Plan
 from vc_auth.rates import Decision
-from vc_auth.records import Grant, KeyRecord, Project, Scopes, scope_token
+from vc_auth.records import Grant, KeyRecord, Project, Scopes, is_scope
 from vc_auth.responses import DeniedResponse
 
 P = ParamSpec("P")
@@ -91,7 +91,7 @@ def requires(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     RuntimeError says which line to add.
     """
     for scope in scopes:
-        if not scope_token(str(scope)):
+        if not is_scope(scope):
             raise ValueError(f"{scope!r} is no scope; write @requires('cache:read', 'cache:write')")
     if not scopes:
         raise ValueError("@requires() asks for nothing; name at least one scope")

@@ -1,0 +1,19 @@
+"""For tests: a clock that turns by hand, and the contracts of stores and limiters, for yours as for ours.
+
+Inherit a contract, say how to open what you wrote, and run pytest with pytest-asyncio::
+
+    class TestDynamoDB(KeyStoreContract):
+        @asynccontextmanager
+        async def open_store(self, clock):
+            yield DynamoDBKeyStore(...)
+"""
+
+import pytest
+
+pytest.register_assert_rewrite("vc_auth.testing.limiters", "vc_auth.testing.stores")  # before they are imported
+
+from vc_auth.testing.clock import TurnableClock  # noqa: E402
+from vc_auth.testing.limiters import LimiterContract  # noqa: E402
+from vc_auth.testing.stores import KeyStoreContract, some_key, some_project  # noqa: E402
+
+__all__ = ["KeyStoreContract", "LimiterContract", "TurnableClock", "some_key", "some_project"]
