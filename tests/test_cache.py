@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -57,15 +58,17 @@ def cache_of(source: Source, options: CacheOptions) -> ReadThroughCache[str]:
     return ReadThroughCache(source.fetch, options)
 
 
-async def started(*coroutines: asyncio.Future[str | None] | object) -> list[asyncio.Task[str | None]]:
+async def started(*coroutines: Coroutine[Any, Any, str | None]) -> list[asyncio.Task[str | None]]:
     """Tasks that have run until they wait for something."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for _ in range(5):
         await asyncio.sleep(0)
     return tasks
 
 
-async def test_a_value_is_asked_for_once_in_its_time(source: Source, options: CacheOptions, clock: TurnableClock) -> None:
+async def test_a_value_is_asked_for_once_in_its_time(
+    source: Source, options: CacheOptions, clock: TurnableClock
+) -> None:
     cache = cache_of(source, options)
     for _ in range(3):
         assert await cache.find("key") == "value"
@@ -253,7 +256,9 @@ async def test_while_the_source_is_away_known_values_wait_for_nothing_and_one_pr
     assert source.asked == ["key"]
 
 
-async def test_stale_if_error_of_zero_is_not_at_all(source: Source, options: CacheOptions, clock: TurnableClock) -> None:
+async def test_stale_if_error_of_zero_is_not_at_all(
+    source: Source, options: CacheOptions, clock: TurnableClock
+) -> None:
     cache = cache_of(source, replace(options, stale_if_error=0))
     await cache.find("key")
     clock.advance(seconds=60)

@@ -158,5 +158,7 @@ async def test_several_prefixes_are_accepted_and_the_first_one_issues() -> None:
     old = VCAuth(Settings(key_prefixes=("sk-",)))
     auth = VCAuth(Settings(key_prefixes=("vc_prod_", "sk-")), store=old.store)
     for key in (await new_key(old), issued := await new_key(auth)):
-        assert (await call(APIKeyMiddleware(App(), auth), http_scope([(b"authorization", b"Bearer " + key.encode())]))).status == 200
+        assert (
+            await call(APIKeyMiddleware(App(), auth), http_scope([(b"authorization", b"Bearer " + key.encode())]))
+        ).status == 200
     assert issued.startswith("vc_prod_")

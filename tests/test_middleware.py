@@ -1,12 +1,25 @@
 """The http door: answers, headers, public paths, addresses, projects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from starlette.types import Receive, Scope, Send
-from support import FORBIDDEN, INVALID, MALFORMED, MISSING, UNAVAILABLE, App, bearer, call, get, http_scope, limited, new_key
+from starlette.types import Message, Receive, Scope, Send
+from support import (
+    FORBIDDEN,
+    INVALID,
+    MALFORMED,
+    MISSING,
+    UNAVAILABLE,
+    App,
+    bearer,
+    call,
+    get,
+    http_scope,
+    limited,
+    new_key,
+)
 
 from vc_auth import APIKeyMiddleware, APIKeyUser, Plan, Settings, VCAuth
 from vc_auth.errors import BackendError
@@ -149,9 +162,7 @@ async def test_a_rotated_key_and_its_successor_share_what_is_left(guarded: Calla
 
 
 @pytest.mark.parametrize(("plan", "left"), [("pro", 1_000 - 41), ("free", 59)])
-async def test_a_change_of_plan_keeps_the_debt(
-    guarded: Callable[..., APIKeyMiddleware], plan: str, left: int
-) -> None:
+async def test_a_change_of_plan_keeps_the_debt(guarded: Callable[..., APIKeyMiddleware], plan: str, left: int) -> None:
     middleware = guarded()
     key = await new_key(middleware.auth, plan="enterprise")
     for _ in range(40):
@@ -209,7 +220,7 @@ async def test_a_window_of_a_fraction_is_rounded_up_in_the_policy(guarded: Calla
 
 
 async def test_what_the_application_says_of_its_limits_is_left_alone(clock: TurnableClock) -> None:
-    start = {
+    start: Message = {
         "type": "http.response.start",
         "status": 200,
         "headers": ((b"X-RateLimit-Limit", b"7"), (b"ratelimit", b"mine")),
@@ -456,7 +467,9 @@ async def test_what_is_wrong_first_in_the_contracts_order_is_said(
     ours = await registry.create_key("acme", "ci", allowed_networks=["203.0.113.0/24"])
     assert (await get(middleware, key)).status == 403
     assert (await get(middleware, ours.secret.reveal())).status == 200
-    assert (await get(middleware, ours.secret.reveal(), client=None)).status == 403, "the address comes before the bucket"
+    assert (await get(middleware, ours.secret.reveal(), client=None)).status == 403, (
+        "the address comes before the bucket"
+    )
     assert (await get(middleware, ours.secret.reveal())).status == 429
     await registry.suspend_project("other")
     assert (await get(middleware, key)).body == INVALID, "the key's life comes before its project"
@@ -488,9 +501,7 @@ async def test_a_scope_with_the_bare_minimum_is_enough(guarded: Callable[..., AP
 
 
 @pytest.mark.parametrize("kind", ["http2", "webtransport", ""])
-async def test_an_unknown_scope_type_is_refused(
-    guarded: Callable[..., APIKeyMiddleware], app: App, kind: str
-) -> None:
+async def test_an_unknown_scope_type_is_refused(guarded: Callable[..., APIKeyMiddleware], app: App, kind: str) -> None:
     with pytest.raises(ValueError, match="cannot guard a scope of type"):
         await call(guarded(), {"type": kind})
     assert app.scopes == []
@@ -542,13 +553,8 @@ async def test_streams_go_out_as_they_come_and_the_body_is_never_read() -> None:
     assert len(sent) == 4
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+async def test_settings_come_from_the_environment_or_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VC_AUTH_PUBLIC_PATHS", "/health")
-    yield monkeypatch
-
-
-async def test_settings_come_from_the_environment_or_are_given(environment: pytest.MonkeyPatch) -> None:
     app = App()
     assert (await get(APIKeyMiddleware(app), path="/health")).status == 200
     assert (await get(APIKeyMiddleware(app, settings=Settings()), path="/health")).status == 401

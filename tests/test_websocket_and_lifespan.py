@@ -8,7 +8,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from support import FORBIDDEN, INVALID, MISSING, App, Answer, bearer, call, limited, new_key, websocket_scope
+from support import FORBIDDEN, INVALID, MISSING, Answer, App, bearer, call, limited, new_key, websocket_scope
 
 from vc_auth import APIKeyMiddleware, Forbidden, Settings, VCAuth, requires
 
@@ -217,9 +217,9 @@ async def test_an_application_that_dies_while_it_is_up_leaves_nothing_open() -> 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
-        raise OSError
+        raise OSError("the disk")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="the disk"):
         await live(APIKeyMiddleware(app, Recorded(events)), events, "lifespan.startup")
     assert events == ["open", "lifespan.startup.complete", "close"]
 

@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from vc_auth.cache import ReadThroughCache
 from vc_auth.guard import Guard
@@ -72,7 +73,7 @@ class Watch(logging.Handler):
         scopes = [value for value in frame.f_locals.values() if isinstance(value, dict) and "headers" in value]
         theirs = {id(scope) for scope in scopes} | {id(scope["headers"]) for scope in scopes}
         for name, value in frame.f_locals.items():
-            if id(value) not in theirs:
+            if id(value) not in theirs and not isinstance(value, HTTPConnection):  # which is a scope and methods
                 shown = f"{value!r} {getattr(value, '__dict__', '')!r}"
                 self.look_at(f"local {name!r} of {frame.f_code.co_name}", shown)
 

@@ -84,7 +84,7 @@ class InsufficientScope(Forbidden):
 
     def __init__(self, scopes: Iterable[str]) -> None:
         self.scopes = tuple(scopes)
-        super().__init__(*self.scopes)
+        super().__init__(self.scopes)
 
 
 class RateLimited(Denied):

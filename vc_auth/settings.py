@@ -107,12 +107,13 @@ _TESTS: Final = PREFIX + "TEST_"
 def _parse_all(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    known = [PREFIX + field.name.upper() for field in fields(Settings)]
+    known = [field.name for field in fields(Settings)]
     for variable, text in texts.items():
         name = variable.removeprefix(PREFIX).lower()
-        if variable not in known:
-            close = get_close_matches(variable, known, 1)
-            problems.append(Problem(variable, "no such setting", f"did you mean {close[0]}?" if close else "remove it"))
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {PREFIX}{close[0].upper()}?" if close else "remove it"
+            problems.append(Problem(variable, "no such setting", hint))
             continue
         try:
             values[name] = _reader(name)(text)
@@ -259,7 +260,7 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "stale_if_error", f"{settings.stale_if_error} is no time to wait", "give seconds, 0 for not at all"
         )
-    if settings.negative_ttl > settings.cache_ttl:
+    if settings.negative_ttl > settings.cache_ttl > 0:
         wrong = f"{settings.negative_ttl} is longer than cache_ttl ({settings.cache_ttl})"
         yield Problem(
             "negative_ttl", wrong, "a new key made elsewhere must not stay unknown for longer than a known one stays"
