@@ -10,6 +10,7 @@ from vc_auth.errors import Denied
 from vc_auth.responses import LIMIT_HEADER_NAMES, Header, refuse
 
 _STARTS: Final = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
+_SERVER_ERROR: Final = 500
 LONGEST_WITHHELD: Final = 65_536  # bytes of body
 
 
@@ -33,14 +34,15 @@ class Answer:
         self._send = send
         self._headers = headers
 
-    def send(self, message: Message) -> Awaitable[None]:  # not `async def`: a frame less for all that just passes
-        """What the application gets for its ``send``."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """What the application gets for its ``send``. Not `async def`: that would be a frame for every message."""
         if self.started:
             return self._send(message)
         if message["type"] in _STARTS:
             self._is_for_denial = isinstance(sys.exception(), Denied)
-            if not self._is_for_denial and message.get("status") != 500:
-                return self._start(message)
+            if not self._is_for_denial and message.get("status") != _SERVER_ERROR:
+                self.started = True
+                return self._send(_with_limits(message, self._headers) if self._headers else message)
             self.withheld = []
         if self.withheld is None:
             return self._send(message)  # what may come before the start: an early hint, a debug message
@@ -60,7 +62,8 @@ class Answer:
         if self.withheld:
             start, *rest = self.withheld
             self.withheld = None
-            await self._start(start)
+            self.started = True
+            await self._send(_with_limits(start, self._headers))
             for message in rest:
                 await self._send(message)
 
@@ -71,18 +74,16 @@ class Answer:
         if (whole and not self._is_for_denial) or size > LONGEST_WITHHELD:
             await self.release()
 
-    def _start(self, message: Message) -> Awaitable[None]:
-        """Send the first message with our headers, less those of the same name that the application set itself."""
-        self.started = True
-        if not self._headers:
-            return self._send(message)
-        headers, ours = list(message.get("headers") or ()), self._headers
-        for name, _ in headers:
-            if name.lower() in LIMIT_HEADER_NAMES:
-                theirs = {name.lower() for name, _ in headers}
-                ours = [header for header in ours if header[0] not in theirs]
-                break
-        return self._send({**message, "headers": [*headers, *ours]})
+
+def _with_limits(message: Message, ours: Sequence[Header]) -> Message:
+    """A copy of a first message with our headers, less those that the application set itself."""
+    headers = [*(message.get("headers") or ())]
+    for name, _ in headers:
+        if name.lower() in LIMIT_HEADER_NAMES:
+            theirs = {name.lower() for name, _ in headers}
+            return {**message, "headers": headers + [header for header in ours if header[0] not in theirs]}
+    headers += ours
+    return {**message, "headers": headers}
 
 
 class Handshake:

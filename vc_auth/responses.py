@@ -84,6 +84,8 @@ class LimitHeaders:
         self._state = f'"{name}";r=%b;t=%d'.encode()
         self._new = "RateLimit" in families
         self._old = "X-RateLimit" in families
+        self._full_at = -1
+        self._reset = (b"x-ratelimit-reset", b"")
 
     def after(self, decision: Decision, now_ns: int) -> list[Header]:
         """The headers after a decision made at ``now_ns`` (UTC, nanoseconds since 1970)."""
@@ -91,13 +93,13 @@ class LimitHeaders:
         left = b"%d" % remaining
         headers: list[Header] = []
         if self._new:
-            headers = [
-                self._policy,
-                (b"ratelimit", self._state % (left, (refill_after_us + ALMOST_A_SECOND) // SECOND)),
-            ]
+            until_next = (refill_after_us + ALMOST_A_SECOND) // SECOND
+            headers = [self._policy, (b"ratelimit", self._state % (left, until_next))]
         if self._old:
             full_at = (now_ns // 1_000 + reset_after_us + ALMOST_A_SECOND) // SECOND
-            headers += (self._limit, (b"x-ratelimit-remaining", left), (b"x-ratelimit-reset", b"%d" % full_at))
+            if full_at != self._full_at:  # it changes once a second or so, however many requests there are
+                self._full_at, self._reset = full_at, (b"x-ratelimit-reset", b"%d" % full_at)
+            headers += (self._limit, (b"x-ratelimit-remaining", left), self._reset)
         return headers
 
 
