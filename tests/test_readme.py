@@ -10,6 +10,7 @@ from support import App, bearer, call, get, http_scope, new_key
 
 from vc_auth import APIKeyMiddleware, Settings, VCAuth
 from vc_auth.errors import BackendError, InsufficientScope
+from vc_auth.keys import Headers
 from vc_auth.records import KeyRecord
 from vc_auth.testing import TurnableClock
 
@@ -36,7 +37,8 @@ async def answers() -> list[Any]:
     auth = VCAuth(Settings(cost=100), clock=TurnableClock())
     key, other = await new_key(auth), await new_key(auth, "other")
     guarded = APIKeyMiddleware(App(), auth, project="acme")
-    no_key, malformed, unknown = [], [(b"authorization", b"Token x")], bearer("vc_" + "0" * 32)
+    nothing: Headers = []
+    no_key, malformed, unknown = nothing, [(b"authorization", b"Token x")], bearer("vc_" + "0" * 32)
     replies = [await call(guarded, http_scope(headers)) for headers in (no_key, malformed, unknown, bearer(other))]
     replies.append(await get(APIKeyMiddleware(scoped, VCAuth(Settings(), store=auth.store)), key))
     cheap = APIKeyMiddleware(App(), VCAuth(Settings(), store=auth.store, clock=TurnableClock()))
@@ -93,7 +95,7 @@ async def test_the_app_works_as_it_is_written(namespace: dict[str, Any]) -> None
 
 
 def test_what_the_readme_links_to_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
         assert (Path(__file__).parent.parent / target).exists(), target
 
 

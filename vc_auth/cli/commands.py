@@ -1,0 +1,34 @@
+"""The commands of ``vc-auth``."""
+
+import click
+from rich.console import Console
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """API keys and plans for Starlette and FastAPI."""
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen on; 0: a free one."
+)
+@click.option("--once", is_flag=True, help="End after the tour: with 0 if every answer was as documented, else with 1.")
+@click.pass_context
+def demo(context: click.Context, host: str, port: int, once: bool) -> None:
+    """Start a guarded server, send it real requests, and show what comes back.
+
+    Afterwards it stays up, with curl lines to try by hand, until Ctrl+C.
+    """
+    try:
+        from vc_auth.cli.demo import CannotListen, run  # noqa: PLC0415  # uvicorn is an extra of its own
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "uvicorn":
+            raise
+        message = "`vc-auth demo` needs uvicorn. Add it with:\n\n    pip install 'vc-auth[server]'"
+        raise click.ClickException(message) from None
+    try:
+        context.exit(run(Console(highlight=False), host, port, once=once))
+    except CannotListen as problem:
+        raise click.ClickException(str(problem)) from None

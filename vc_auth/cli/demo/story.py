@@ -1,0 +1,144 @@
+"""What the tour shows, in its order: deeds behind the counter, and requests with what is documented to come back."""
+
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from vc_auth import NewKey, Registry
+from vc_auth.cli.demo.bucket import Bucket
+from vc_auth.cli.demo.documents import (
+    FORBIDDEN,
+    HEALTHY,
+    HIT,
+    INSUFFICIENT_SCOPE,
+    INVALID_KEY,
+    MALFORMED,
+    MISS,
+    MISSING_KEY,
+    RATE_LIMITED,
+    Documented,
+    usage_of,
+)
+from vc_auth.cli.demo.wire import Request
+from vc_auth.keys import Secret
+
+T = TypeVar("T")
+
+CONVERSATION: Final = '{"messages":[{"role":"user","content":"What is a token bucket?"}]}'
+ANOTHER_CONVERSATION: Final = '{"messages":[{"role":"user","content":"What is a rate plan?"}]}'
+NEVER_ISSUED: Final = "Bearer vc_00000000000000000000000000000000"
+
+CHALLENGE: Final = ("www-authenticate",)
+LIMIT: Final = ("ratelimit",)
+ALL_LIMITS: Final = (
+    "retry-after",
+    "ratelimit-policy",
+    "ratelimit",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+)
+
+
+class Call(Protocol):
+    """Runs a coroutine where the stores live, and returns its result."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, T], /) -> T: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Lines of Python that were just run. ``secret`` is a key that the last one made, to be shown this once."""
+
+    code: tuple[str, ...]
+    secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request, and the answers that are right. ``bucket`` is what it is charged to, None if nothing is."""
+
+    title: str
+    request: Request
+    documented: tuple[Documented, ...]
+    bucket: Bucket | None = None
+    shows: tuple[str, ...] = ()
+    """The headers that are worth a look; all of them are checked."""
+    until_refused: bool = False
+    """Send it again and again until the answer is 429."""
+
+
+Scene = Deed | Step
+
+
+def story(registry: Registry, call: Call) -> Iterator[Scene]:
+    """All scenes. What a deed tells has happened when it is yielded, and not before the scene ahead of it is over."""
+    call(registry.create_project("acme", plan="free"))
+    ci = call(registry.create_key("acme", "ci"))
+    code = 'await registry.create_project("acme", plan="free")', 'await registry.create_key("acme", "ci")'
+    yield Deed(code, ci.secret)
+    bucket = Bucket()
+    yield from _strangers()
+    yield from _a_good_key(ci, bucket)
+    yield from _forbidden(registry, call)
+    yield Step("The burst, spent", _check(ci.secret), (HIT, RATE_LIMITED), bucket, ALL_LIMITS, until_refused=True)
+    yield from _rotation(registry, call)
+
+
+def key_to_try(registry: Registry, call: Call) -> Secret:
+    """A key of its own for whoever tries the curl lines; what the tour has spent is not missing from it."""
+    return call(registry.create_key("acme", "yours")).secret
+
+
+def _strangers() -> Iterator[Scene]:
+    yield Step("A public path needs no key", _get("/health"), (HEALTHY,))
+    yield Step("No key", _usage(), (MISSING_KEY,), shows=CHALLENGE)
+    yield Step("A malformed header: no `Bearer`", _usage("YOUR_API_KEY"), (MALFORMED,), shows=CHALLENGE)
+    yield Step("An invalid key: well-formed, never issued", _usage(NEVER_ISSUED), (INVALID_KEY,), shows=CHALLENGE)
+
+
+def _a_good_key(ci: NewKey, bucket: Bucket) -> Iterator[Scene]:
+    check = _check(ci.secret)
+    yield Step("A good request, with its limit headers", check, (MISS,), bucket, ALL_LIMITS)
+    yield Step("The same conversation again comes from the cache", check, (HIT,), bucket, LIMIT)
+    told = usage_of(ci.record.display)
+    yield Step("What the key has left", _usage(ci.secret), (told,), bucket, LIMIT)
+
+
+def _forbidden(registry: Registry, call: Call) -> Iterator[Scene]:
+    call(registry.create_project("globex", plan="pro"))
+    other = call(registry.create_key("globex", "ci")).secret
+    yield Deed(('await registry.create_project("globex", plan="pro")', 'await registry.create_key("globex", "ci")'))
+    yield Step("A second project's key is refused here", _check(other), (FORBIDDEN,))
+    reader = call(registry.create_key("acme", "reader", scopes=["analytics:read"])).secret
+    yield Deed(('await registry.create_key("acme", "reader", scopes=["analytics:read"])',))
+    title = "A key without the scope that the route needs"
+    yield Step(title, _check(reader), (INSUFFICIENT_SCOPE,), Bucket(), CHALLENGE)
+
+
+def _rotation(registry: Registry, call: Call) -> Iterator[Scene]:
+    old, bucket = call(registry.create_key("acme", "deploy")), Bucket()
+    yield Deed(('old = await registry.create_key("acme", "deploy")',))
+    told = (usage_of(old.record.display),)
+    yield Step("A key that is about to be rotated", _usage(old.secret), told, bucket, LIMIT)
+    new = call(registry.rotate_key(old.record.id))
+    yield Deed(("new = await registry.rotate_key(old.record.id)  # 24 hours of grace",), new.secret)
+    told_of_new = (usage_of(new.record.display),)
+    yield Step("Its successor goes on with what was left", _usage(new.secret), told_of_new, bucket, LIMIT)
+    yield Step("The old key works on for a day, from the same bucket", _usage(old.secret), told, bucket, LIMIT)
+    call(registry.revoke_key(new.record.id))
+    yield Deed(("await registry.revoke_key(new.record.id)",))
+    yield Step("A revoked key is refused on the next request", _usage(new.secret), (INVALID_KEY,), shows=CHALLENGE)
+    yield Step("The key that it replaced was not revoked", _usage(old.secret), told, bucket, LIMIT)
+
+
+def _get(path: str, credentials: Secret | str | None = None) -> Request:
+    return Request("GET", path, credentials)
+
+
+def _usage(credentials: Secret | str | None = None) -> Request:
+    return _get("/api/v1/usage", credentials)
+
+
+def _check(credentials: Secret) -> Request:
+    return Request("POST", "/api/v1/check", credentials, CONVERSATION)
