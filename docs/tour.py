@@ -1,4 +1,4 @@
-"""Draws docs/tour.svg: what `vc-auth demo --once` shows, as it showed it. Run: python docs/tour.py"""
+"""Draw docs/tour.svg: what `vc-auth demo --once` shows, as it showed it. Run `python docs/tour.py`."""
 
 import re
 import sys

@@ -67,6 +67,18 @@ async def test_an_admitted_handshake_is_accepted_with_its_limit_headers() -> Non
     assert app.scopes[0]["user"].project.name == "acme"
 
 
+async def test_an_accepted_websocket_talks_as_it_would_without_us() -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": (await receive())["text"]})
+
+    auth = VCAuth(Settings())
+    scope = websocket_scope(bearer(await new_key(auth)))
+    answer = await call(APIKeyMiddleware(echo, auth), scope, CONNECT, {"type": "websocket.receive", "text": "hello"})
+    assert answer.messages[1:] == [{"type": "websocket.send", "text": "hello"}]
+
+
 @pytest.mark.parametrize("received", [False, True])
 async def test_a_denial_raised_before_the_accept_is_answered(received: bool) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,10 +39,11 @@ class Answer:
         if self.started:
             return self._send(message)
         if message["type"] in _STARTS:
-            if exception_being_handled() is None and message.get("status") != _SERVER_ERROR:
+            self._is_for_denial = isinstance(exception_being_handled(), Denied)
+            if not self._is_for_denial and message.get("status") != _SERVER_ERROR:
                 self.started = True
                 return self._send(_with_limits(message, self._headers) if self._headers else message)
-            return self._suspect(message)
+            self.withheld = []
         if self.withheld is None:
             return self._send(message)  # what may come before the start: an early hint, a debug message
         return self._withhold(self.withheld, message)
@@ -65,14 +66,6 @@ class Answer:
             await self._send(_with_limits(start, self._headers))
             for message in rest:
                 await self._send(message)
-
-    def _suspect(self, start: Message) -> Awaitable[None]:
-        self._is_for_denial = isinstance(exception_being_handled(), Denied)
-        if self._is_for_denial or start.get("status") == _SERVER_ERROR:
-            self.withheld = []
-            return self._withhold(self.withheld, start)
-        self.started = True
-        return self._send(_with_limits(start, self._headers))
 
     async def _withhold(self, withheld: list[Message], message: Message) -> None:
         withheld.append(message)

@@ -74,9 +74,6 @@ _CONSTANTS: Final[dict[type[Denied], Reply]] = {
 }
 
 
-_DIGITS: Final = tuple(b"%d" % number for number in range(10_001))  # formatting a number takes four times a look-up
-
-
 class LimitHeaders:
     """One plan's limit headers: the IETF draft's (draft-ietf-httpapi-ratelimit-headers-10) and the older X- ones."""
 
@@ -84,7 +81,7 @@ class LimitHeaders:
         name, burst, window = plan.name, plan.rate.burst, whole_seconds(plan.rate.capacity_us)
         self._policy = (b"ratelimit-policy", f'"{name}";q={burst};w={window}'.encode())
         self._limit = (b"x-ratelimit-limit", str(burst).encode())
-        self._state = f'"{name}";r='.encode()
+        self._state = f'"{name}";r=%b;t=%d'.encode()
         self._new = "RateLimit" in families
         self._old = "X-RateLimit" in families
         self._full_at = -1
@@ -93,21 +90,17 @@ class LimitHeaders:
     def after(self, decision: Decision, now_ns: int) -> list[Header]:
         """The headers after a decision made at ``now_ns`` (UTC, nanoseconds since 1970)."""
         _, _, remaining, _, refill_after_us, reset_after_us = decision
-        left = _digits(remaining)
+        left = b"%d" % remaining
         headers: list[Header] = []
         if self._new:
-            until_next = _digits((refill_after_us + ALMOST_A_SECOND) // SECOND)
-            headers = [self._policy, (b"ratelimit", self._state + left + b";t=" + until_next)]
+            until_next = (refill_after_us + ALMOST_A_SECOND) // SECOND
+            headers = [self._policy, (b"ratelimit", self._state % (left, until_next))]
         if self._old:
             full_at = (now_ns // 1_000 + reset_after_us + ALMOST_A_SECOND) // SECOND
             if full_at != self._full_at:  # it changes once a second or so, however many requests there are
                 self._full_at, self._reset = full_at, (b"x-ratelimit-reset", b"%d" % full_at)
             headers += (self._limit, (b"x-ratelimit-remaining", left), self._reset)
         return headers
-
-
-def _digits(number: int) -> bytes:
-    return _DIGITS[number] if number < len(_DIGITS) else b"%d" % number
 
 
 LIMIT_HEADER_NAMES: Final = frozenset(
