@@ -1,22 +1,19 @@
 """Settings: plain values, checked together. Objects (a store, a limiter, a clock) go to `vc_auth.VCAuth` instead."""
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from os import PathLike, environ
-from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from starlette.config import Config
-
 from vc_auth.addresses import parse_network
+from vc_auth.environment import read
 from vc_auth.errors import Problem, SettingsError
 from vc_auth.keys import DEFAULT_PREFIX, is_prefix
 from vc_auth.paths import problem_with
 from vc_auth.plans import ENTERPRISE, FREE, PRO, Plan
 from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, is_scope
 
-PREFIX: Final = "VC_AUTH_"
 HeaderFamily = Literal["RateLimit", "X-RateLimit"]
 HEADER_FAMILIES: Final[tuple[str, ...]] = get_args(HeaderFamily)
 
@@ -80,9 +77,8 @@ class Settings:
         A file is read only if it is named. Lists are separated by commas, booleans are true or false.
         Raises SettingsError with every problem at once: names that do not exist, values that do not parse or fit.
         """
-        texts = {**(Config(Path(env_file), environ={}).file_values if env_file is not None else {}), **env}
-        texts = {name: text for name, text in texts.items() if name.startswith(PREFIX) and not name.startswith(_TESTS)}
-        values, problems = _parse_all(texts)
+        defaults = {field.name: getattr(cls(), field.name) for field in fields(cls)}
+        values, problems = read(env, defaults, env_file)
         settings = cls(**{**values, **given})
         problems += [problem for problem in settings.problems() if problem.setting not in {p.setting for p in problems}]
         if problems:
@@ -97,73 +93,6 @@ class Settings:
         """Raise SettingsError with all `problems`, if there are any."""
         if problems := self.problems():
             raise SettingsError(problems)
-
-
-# -- reading text ------------------------------------------------------------------------------------------------------
-
-_TESTS: Final = PREFIX + "TEST_"
-
-
-def _parse_all(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
-    values: dict[str, Any] = {}
-    problems: list[Problem] = []
-    known = [field.name for field in fields(Settings)]
-    for variable, text in texts.items():
-        name = variable.removeprefix(PREFIX).lower()
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            hint = f"did you mean {PREFIX}{close[0].upper()}?" if close else "remove it"
-            problems.append(Problem(variable, "no such setting", hint))
-            continue
-        try:
-            values[name] = _reader(name)(text)
-        except ValueError as error:
-            problems.append(Problem(name, f"{variable}={text!r} cannot be read", str(error)))
-    return values, problems
-
-
-def _reader(name: str) -> Callable[[str], Any]:
-    default = getattr(Settings(), name)
-    if name == "plans":
-        return _read_plans
-    return {bool: _read_bool, int: _read_int, float: _read_float, tuple: _read_list}.get(type(default), str)
-
-
-def _read_list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _read_bool(text: str) -> bool:
-    try:
-        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.strip().lower()]
-    except KeyError:
-        raise ValueError("write true or false") from None
-
-
-def _read_int(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("write a whole number") from None
-
-
-def _read_float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("write seconds as a number, such as 0.5") from None
-
-
-def _read_plans(text: str) -> tuple[Plan, ...]:
-    return tuple(_read_plan(part) for part in _read_list(text))
-
-
-def _read_plan(text: str) -> Plan:
-    name, equals, limits = text.partition("=")
-    rate, colon, burst = limits.rpartition(":")
-    if not (equals and colon and burst.isascii() and burst.isdigit()):
-        raise ValueError("write plans as name=rate:burst, such as free=60/minute:100")
-    return Plan(name.strip(), rate=rate, burst=int(burst))
 
 
 # -- finding mistakes --------------------------------------------------------------------------------------------------
@@ -234,11 +163,13 @@ def _of_keys(settings: Settings) -> Iterator[Problem]:
 def _of_requests(settings: Settings) -> Iterator[Problem]:
     if settings.store != "memory://":
         yield Problem(
-            "store", f"{settings.store!r} is no store", "give 'memory://', or pass an object to VCAuth(store=...)"
+            "store",
+            f"{_masked(settings.store)!r} is no store",
+            "give 'memory://', or pass an object to VCAuth(store=...)",
         )
     if settings.limiter not in ("memory://", "none"):
         hint = "give 'memory://' or 'none', or pass an object to VCAuth(limiter=...)"
-        yield Problem("limiter", f"{settings.limiter!r} is no limiter", hint)
+        yield Problem("limiter", f"{_masked(settings.limiter)!r} is no limiter", hint)
     for entry in settings.public_paths:
         if wrong := problem_with(entry):
             yield Problem("public_paths", wrong, "give '/health' for one path, '/docs/*' for it and all below it")
@@ -265,3 +196,8 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "negative_ttl", wrong, "a new key made elsewhere must not stay unknown for longer than a known one stays"
         )
+
+
+def _masked(url: str) -> str:
+    """A URL as it may be shown, without its password."""
+    return re.sub(r"(//[^/@]*:)[^/@]*@", r"\1***@", url)
