@@ -200,4 +200,4 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
 
 def _masked(url: str) -> str:
     """A URL as it may be shown, without its password."""
-    return re.sub(r"(//[^/@]*:)[^/@]*@", r"\1***@", url)
+    return re.sub(r"(//[^/@:]*:).*@", r"\1***@", url)
