@@ -14,6 +14,7 @@ What it promises, each for a reason:
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -72,7 +73,9 @@ class ReadThroughCache(Generic[V]):
     def __init__(self, fetch: Callable[[str], Awaitable[V | None]], options: CacheOptions) -> None:
         self._fetch = fetch
         self._now = options.clock.monotonic_ns
-        self._entries: LRUCache[str, _Entry[V]] = LRUCache(options.size)
+        # An LRU like cachetools', but in C alone: theirs takes three Python frames for a hit, and every request is one.
+        self._entries: OrderedDict[str, _Entry[V]] = OrderedDict()
+        self._size = options.size
         self._unknown: LRUCache[str, int] = LRUCache(options.negative_size)
         self._ttl = round(options.ttl * 1e9)
         self._negative_ttl = round(options.negative_ttl * 1e9)
@@ -88,11 +91,11 @@ class ReadThroughCache(Generic[V]):
 
     def peek(self, key: str) -> V | None:
         """The value if it is remembered and fresh. None says nothing: `find` knows more."""
-        try:
-            entry = self._entries[key]
-        except KeyError:
+        entry = self._entries.get(key)
+        if entry is None or self._now() >= entry.deadline:
             return None
-        return entry.value if self._now() < entry.deadline else None
+        self._entries.move_to_end(key)
+        return entry.value
 
     async def find(self, key: str) -> V | None:
         """The value of ``key``, or None if there is none."""
@@ -193,6 +196,9 @@ class ReadThroughCache(Generic[V]):
         else:
             self._unknown.pop(key, None)
             self._entries[key] = _Entry(value, asked_at + self._ttl)
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._size:
+                self._entries.popitem(last=False)
 
     # -- the source is away, and back ----------------------------------------------------------------------------------
 

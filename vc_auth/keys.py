@@ -85,9 +85,9 @@ class KeyFormat:
         is, so what is remembered needs no grammar. All else goes to `parse_authorization`.
         """
         value = _authorization(headers)
-        if value is not None and len(value) in self._lengths and value[:7] == b"Bearer ":
-            return sha256(value[7:]).hexdigest()
-        return ""
+        if value is None or len(value) not in self._lengths or value[:7] != b"Bearer ":
+            return ""
+        return sha256(value[7:]).hexdigest()
 
     def parse_authorization(self, headers: Headers) -> str | Unauthorized:
         """The digest of the one key that these headers present, or what is to be said of them.

@@ -120,8 +120,11 @@ def token_bucket(tat: int, emission: int, now: int, rate: Rate, cost: int = 1) -
     else:
         debt = 0
     owed = debt + cost * interval
-    if owed <= capacity:
-        remaining, part = divmod(capacity - owed, interval)
-        return now + owed, _decision((True, rate.burst, remaining, 0, interval - part if owed else 0, owed))
-    remaining, part = divmod(capacity - debt, interval)
-    return now + debt, _decision((False, rate.burst, remaining, owed - capacity, interval - part if debt else 0, debt))
+    lacking = owed - capacity
+    allowed = lacking <= 0
+    if allowed:
+        debt, lacking = owed, 0
+    left = capacity - debt
+    remaining = left // interval
+    until_next = (remaining + 1) * interval - left if debt else 0
+    return now + debt, _decision((allowed, rate.burst, remaining, lacking, until_next, debt))
