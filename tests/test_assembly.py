@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support import INVALID, App, get, new_key
 
 import vc_auth
 from vc_auth import APIKeyMiddleware, Settings, VCAuth
+from vc_auth.errors import Unavailable
 from vc_auth.guard import Guard
 from vc_auth.keys import KeyFormat
 from vc_auth.limiters import MemoryLimiter
@@ -74,8 +76,16 @@ async def test_a_guard_needs_no_cache() -> None:
 
     plans = {plan.name: plan for plan in Settings().plans}
     guard = Guard(Table(), None, plans=plans, key_format=KeyFormat(), clock=TurnableClock())
-    grant = await guard.admit([(b"authorization", b"Bearer vc_" + b"7" * 32)])
+    headers = [(b"authorization", b"Bearer vc_" + b"7" * 32)]
+    grant = await guard.admit(headers)
     assert (grant.record, grant.decision, grant.project) == (record, None, record.project)
+
+    class Gone:
+        async def find(self, digest: str) -> KeyRecord | None:
+            raise OSError("gone")
+
+    with pytest.raises(Unavailable):
+        await Guard(Gone(), None, plans=plans, key_format=KeyFormat(), clock=TurnableClock()).admit(headers)
 
 
 def test_all_is_what_is_exported() -> None:

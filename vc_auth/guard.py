@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from vc_auth.clock import Clock, utcnow
-from vc_auth.errors import BackendError, InvalidKey, RateLimited, Unauthorized, Unavailable
+from vc_auth.errors import InvalidKey, RateLimited, Unauthorized, Unavailable
 from vc_auth.keys import Headers, KeyFormat
 from vc_auth.limiters import Limiter
 from vc_auth.plans import Plan
@@ -74,8 +74,8 @@ class Guard:
             raise presented
         try:
             record = await self._find(presented)
-        except BackendError:
-            raise Unavailable from None
+        except Exception as error:  # whatever a store raises, it could not say
+            raise Unavailable from error
         if record is None:
             raise InvalidKey
         return record
