@@ -6,6 +6,7 @@ A part that was renamed breaks this on purpose: a breakdown of what is not there
 import time
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Final
 
 from contenders import GENEROUS, Field
 from harness import BATCH, Contender
@@ -19,6 +20,8 @@ from vc_auth.policy import check
 from vc_auth.records import Grant
 from vc_auth.responses import LimitHeaders
 from vc_auth.users import APIKeyUser, credentials_with
+
+DIGEST: Final = "SHA-256 of a key, as hex"
 
 
 async def parts_of(field: Field) -> tuple[list[Contender], list[Contender]]:
@@ -130,7 +133,7 @@ def _digest(field: Field) -> Contender:
         for key in keys:
             sha256(key).hexdigest()
 
-    return Contender("SHA-256 of a key, as hex", batch, _loop)
+    return Contender(DIGEST, batch, _loop)
 
 
 def _coroutine() -> Contender:

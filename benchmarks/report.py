@@ -15,6 +15,7 @@ from harness import BATCH, Spread, Timing
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
+from parts import DIGEST
 
 PACKAGES: Final = ("starlette", "cachetools", "limits", "slowapi", "uvloop")
 MISSING_VALUE: Final = "-"
@@ -201,14 +202,32 @@ def _obstacles(measured: Measured) -> str:
     sentences = [_obstacle(goal, measured) for goal in GOALS if goal.missed_in(measured.runs)]
     if not sentences:
         sentences = ["Nothing: all goals are met in all runs."]
-    total = _typical(measured, lambda run: run.added(EVERYTHING))
+    sentences += [_of_the_dearest(measured), _of_the_rest(measured), _of_the_digest(measured)]
+    return "\n".join(f"* {sentence}" for sentence in sentences)
+
+
+def _of_the_dearest(measured: Measured) -> str:
+    total = _part(measured, EVERYTHING)
     dearest = sorted(((_part(measured, name), name) for name in measured.parts), reverse=True)[:3]
-    share = sum(cost for cost, _ in dearest) / total
     listed = ", ".join(f"*{name}* ({cost:,.0f} ns)" for cost, name in dearest)
-    sentences.append(
+    share = sum(cost for cost, _ in dearest) / total
+    return (
         f"Of the {total:,.0f} ns that everything on adds, the three dearest parts are {listed}: {share:.0%} together."
     )
-    return "\n".join(sentences)
+
+
+def _of_the_rest(measured: Measured) -> str:
+    rest = _typical(measured, lambda run: _rest(measured, run))
+    return (
+        f"{rest:,.0f} ns ({rest / _part(measured, EVERYTHING):.0%}) are in no part: the calls, coroutines and branches "
+        "between the parts, and what a part costs more among the others than alone in a loop, with warm caches."
+    )
+
+
+def _of_the_digest(measured: Measured) -> str:
+    digest = _part(measured, DIGEST)
+    share = f"{digest / _part(measured, AUTH_ONLY):.0%}"
+    return f"The digest alone is {digest:,.0f} ns, {share} of what auth only adds; a dictionary of plain keys has none."
 
 
 def _obstacle(goal: Goal, measured: Measured) -> str:

@@ -17,7 +17,8 @@ from support import FORBIDDEN, INVALID, bearer, call, get, http_scope, new_key
 
 from vc_auth import APIKeyMiddleware, Denied, Forbidden, Settings, VCAuth, denied_handler, requires
 from vc_auth.answer import LONGEST_WITHHELD
-from vc_auth.errors import InsufficientScope, InvalidKey, Unauthorized
+from vc_auth.errors import InsufficientScope, InvalidKey, RateLimited, Unauthorized
+from vc_auth.rates import Decision
 
 CHALLENGE = 'Bearer realm="vc_auth", error="insufficient_scope", scope="keys:manage"'
 
@@ -143,6 +144,20 @@ async def test_a_denial_of_ones_own_says_its_own_words() -> None:
     answer = await get(app, key)
     assert answer.body == b'{"error":"Blocked","message":"Write to us","status":401}'
     assert answer.headers["www-authenticate"] == 'Bearer realm="vc_auth"'
+
+
+async def test_a_limit_of_ones_own_says_when_to_come_back() -> None:
+    class QuotaSpent(RateLimited):
+        error = "Quota spent"
+        message = "Come back tomorrow"
+
+    async def endpoint(request: Request) -> Response:
+        raise QuotaSpent(Decision(False, 5, 0, 7_000_000, 7_000_000, 7_000_000), "free")
+
+    app, key = await guarded(endpoint)
+    answer = await get(app, key)
+    assert answer.body == b'{"error":"Quota spent","message":"Come back tomorrow","retry_after":7,"status":429}'
+    assert (answer.headers["retry-after"], answer.headers["x-ratelimit-remaining"]) == ("7", "99")
 
 
 async def test_an_app_may_answer_denials_itself_with_our_handler() -> None:

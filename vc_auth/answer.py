@@ -11,6 +11,7 @@ from vc_auth.responses import LIMIT_HEADER_NAMES, Header, refuse
 
 _STARTS: Final = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
 _SERVER_ERROR: Final = 500
+_LENGTHS: Final = frozenset(map(len, LIMIT_HEADER_NAMES))
 LONGEST_WITHHELD: Final = 65_536  # bytes of body
 
 
@@ -79,7 +80,7 @@ def _with_limits(message: Message, ours: Sequence[Header]) -> Message:
     """A copy of a first message with our headers, less those that the application set itself."""
     headers = [*(message.get("headers") or ())]
     for name, _ in headers:
-        if name.lower() in LIMIT_HEADER_NAMES:
+        if len(name) in _LENGTHS and name.lower() in LIMIT_HEADER_NAMES:
             theirs = {name.lower() for name, _ in headers}
             return {**message, "headers": headers + [header for header in ours if header[0] not in theirs]}
     headers += ours

@@ -16,8 +16,9 @@ class PublicPaths:
         self._trees = tuple(entry.removesuffix("/*") for entry in entries if entry.endswith("/*"))
 
     def __contains__(self, path: str) -> bool:
-        if path in self._exact:
-            return True
+        return path in self._exact or (bool(self._trees) and self._is_in_a_tree(path))
+
+    def _is_in_a_tree(self, path: str) -> bool:
         return any(path == tree or path.startswith(tree + "/") for tree in self._trees) and not _ambiguous(path)
 
 

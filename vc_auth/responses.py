@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
@@ -38,12 +39,19 @@ class Reply(NamedTuple):
 
 def reply_to(denied: Denied) -> Reply:
     """What a client is told; nothing of the token, the store or Python is in it."""
+    if type(denied) is RateLimited:
+        return _rate_limited(denied.decision.retry_after)
     if isinstance(denied, RateLimited):
         return _reply(type(denied), retry_after=denied.decision.retry_after)
     if isinstance(denied, InsufficientScope):
         scopes = " ".join(denied.scopes)
         return _reply(type(denied), challenge=f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scopes}"')
     return _CONSTANTS.get(type(denied)) or _constant_reply(type(denied))
+
+
+@lru_cache(maxsize=1_024)
+def _rate_limited(retry_after: int) -> Reply:
+    return _reply(RateLimited, retry_after=retry_after)
 
 
 def _constant_reply(kind: type[Denied]) -> Reply:
@@ -81,26 +89,28 @@ class LimitHeaders:
         name, burst, window = plan.name, plan.rate.burst, whole_seconds(plan.rate.capacity_us)
         self._policy = (b"ratelimit-policy", f'"{name}";q={burst};w={window}'.encode())
         self._limit = (b"x-ratelimit-limit", str(burst).encode())
-        self._state = f'"{name}";r=%b;t=%d'.encode()
+        self._state = f'"{name}";r=%d;t=%d'.encode()
         self._new = "RateLimit" in families
         self._old = "X-RateLimit" in families
+        self._headers_but_reset = lru_cache(maxsize=1_024)(self._make_headers_but_reset)
         self._full_at = -1
         self._reset = (b"x-ratelimit-reset", b"")
 
     def after(self, decision: Decision, now_ns: int) -> list[Header]:
         """The headers after a decision made at ``now_ns`` (UTC, nanoseconds since 1970)."""
         _, _, remaining, _, refill_after_us, reset_after_us = decision
-        left = b"%d" % remaining
-        headers: list[Header] = []
-        if self._new:
-            until_next = (refill_after_us + ALMOST_A_SECOND) // SECOND
-            headers = [self._policy, (b"ratelimit", self._state % (left, until_next))]
+        headers = [*self._headers_but_reset(remaining, (refill_after_us + ALMOST_A_SECOND) // SECOND)]
         if self._old:
             full_at = (now_ns // 1_000 + reset_after_us + ALMOST_A_SECOND) // SECOND
             if full_at != self._full_at:  # it changes once a second or so, however many requests there are
                 self._full_at, self._reset = full_at, (b"x-ratelimit-reset", b"%d" % full_at)
-            headers += (self._limit, (b"x-ratelimit-remaining", left), self._reset)
+            headers.append(self._reset)
         return headers
+
+    def _make_headers_but_reset(self, remaining: int, until_next: int) -> tuple[Header, ...]:
+        new = (self._policy, (b"ratelimit", self._state % (remaining, until_next)))
+        old = (self._limit, (b"x-ratelimit-remaining", b"%d" % remaining))
+        return (*(new if self._new else ()), *(old if self._old else ()))
 
 
 LIMIT_HEADER_NAMES: Final = frozenset(
