@@ -299,16 +299,43 @@ async def test_a_look_up_that_is_cancelled_by_its_source_is_an_error_and_no_answ
         await cache_of(source, options).find("key")
 
 
+async def test_without_a_heartbeat_nothing_is_used_that_was_asked_for_more_than_a_second_ago(
+    source: Source, options: CacheOptions, clock: TurnableClock
+) -> None:
+    cache = cache_of(source, options)
+    cache.distrust()
+    assert await cache.find("key") == "value"
+    cache.trust()
+    for _ in range(8):  # a heartbeat each 250 ms keeps it for as long as it likes
+        clock.advance(seconds=0.25)
+        assert await cache.find("key") == "value"
+        cache.trust()
+    assert source.asked == ["key"]
+    clock.advance(seconds=0.499999)
+    assert await cache.find("key") == "value"
+    assert source.asked == ["key"]
+    clock.advance(us=1)
+    assert await cache.find("key") == "value"
+    assert source.asked == ["key", "key"], "the feed is dead, and the value is two seconds old"
+    clock.advance(seconds=0.999999)
+    await cache.find("key")
+    assert source.asked == ["key", "key"]
+    clock.advance(us=1)
+    await cache.find("key")
+    assert source.asked == ["key", "key", "key"]
+
+
 async def test_closing_ends_what_is_under_way_and_whoever_waits_asks_again(
     source: Source, options: CacheOptions
 ) -> None:
     cache = cache_of(source, options)
     release = source.hold()
     (waiter,) = await started(cache.find("key"))
-    cache.close()
+    await cache.aclose()
     release()
     assert await waiter == "value"
     assert source.asked == ["key", "key"]
+    await cache.aclose()
 
 
 def test_a_new_event_loop_does_not_wait_for_look_ups_of_an_old_one(source: Source, options: CacheOptions) -> None:

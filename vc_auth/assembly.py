@@ -1,18 +1,21 @@
 """From settings to a guard, a registry and their lifetimes: the one place that names concrete mechanisms."""
 
+import logging
 import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from vc_auth.cache import CacheOptions
 from vc_auth.clock import Clock
-from vc_auth.errors import Fault
+from vc_auth.errors import BackendError, Fault, StoreError
 from vc_auth.guard import Guard
 from vc_auth.keys import KeyFormat
 from vc_auth.limiters import Limiter, open_limiter
 from vc_auth.registry import Registry
 from vc_auth.settings import Settings
-from vc_auth.stores import CachedKeyFinder, CachedKeyStore, KeyFinder, KeyStore, open_store
+from vc_auth.stores import CachedKeyFinder, CachedKeyStore, HasLifetime, KeyFinder, KeyStore, open_store
+
+logger: Final = logging.getLogger("vc_auth")
 
 
 class VCAuth:
@@ -38,7 +41,8 @@ class VCAuth:
         self.clock = clock
         self._plans = {plan.name: plan for plan in settings.plans}
         self._key_format = KeyFormat(settings.key_prefixes)
-        self.store = self._cached(store if store is not None else open_store(settings.store))
+        self._source = store if store is not None else open_store(settings.store)
+        self.store = self._cached(self._source)
         self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
         self.guard = Guard(
             self.store,
@@ -78,15 +82,27 @@ class VCAuth:
         return CachedKeyStore(store, options) if isinstance(store, KeyStore) else CachedKeyFinder(store, options)
 
     async def open(self) -> None:
-        """Begin to work. Opening is counted: what was opened twice is closed by the second `aclose`."""
+        """Begin to work. Opening is counted: what was opened twice is closed by the second `aclose`.
+
+        Raises StoreError for a store that somebody has to mend. One that is only away does not stop the start.
+        """
+        if isinstance(self._source, HasLifetime):
+            try:
+                await self._source.open()
+            except StoreError:
+                raise
+            except BackendError as error:
+                logger.warning("%s; starting all the same, requests are answered 503 until it is back", error)
         self._opened += 1
+        self.store.start()
 
     async def aclose(self) -> None:
-        """End what `open` began, once for each. Look-ups that are under way are cancelled."""
-        self._opened -= 1
-        if self._opened <= 0:
-            self._opened = 0
-            self.store.close()
+        """End what `open` began, once for each. Look-ups that are under way are cancelled, connections closed."""
+        self._opened = max(0, self._opened - 1)
+        if self._opened == 0:
+            await self.store.aclose()
+            if isinstance(self._source, HasLifetime):
+                await self._source.aclose()
 
     async def __aenter__(self) -> Self:
         await self.open()

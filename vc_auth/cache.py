@@ -9,6 +9,8 @@ What it promises, each for a reason:
   looks again. A flight is thus its own generation: what is not in the table of flights any more is of an older one.
 * *A flight belongs to nobody*: a waiter that is cancelled takes nobody with it.
 * *Stale if error*: what was verified once goes on for a while when the source is away.
+* *Distrust*: where a feed tells of changes, its heartbeat has to `trust` what is remembered again and again; without it
+  nothing is used that was asked for more than a second ago.
 """
 
 import asyncio
@@ -26,15 +28,19 @@ from vc_auth.errors import BackendError
 
 logger: Final = logging.getLogger("vc_auth")
 PROBE_INTERVAL_NS: Final = 500_000_000
+TRUST_NS: Final = 500_000_000  # two heartbeats of a feed
+DISTRUSTED_TTL_NS: Final = 1_000_000_000
+ALWAYS: Final = 1 << 63
 
 V = TypeVar("V")
 
 
 class _Entry(Generic[V]):
-    __slots__ = ("deadline", "value")
+    __slots__ = ("asked_at", "deadline", "value")
 
-    def __init__(self, value: V, deadline: int) -> None:
+    def __init__(self, value: V, asked_at: int, deadline: int) -> None:
         self.value = value
+        self.asked_at = asked_at
         self.deadline = deadline
 
 
@@ -88,11 +94,15 @@ class ReadThroughCache(Generic[V]):
         self._turns = asyncio.Semaphore(self._max_loads)
         self._failing_since: int | None = None
         self._next_probe = 0
+        self._trusted_until = ALWAYS
 
     def peek(self, key: str) -> V | None:
         """The value if it is remembered and fresh. None says nothing: `find` knows more."""
         entry = self._entries.get(key)
-        if entry is None or self._now() >= entry.deadline:
+        if entry is None:
+            return None
+        now = self._now()
+        if now >= entry.deadline or (now >= self._trusted_until and now - entry.asked_at >= DISTRUSTED_TTL_NS):
             return None
         self._entries.move_to_end(key)
         return entry.value
@@ -120,12 +130,27 @@ class ReadThroughCache(Generic[V]):
         for key in list(self._flights):
             self.forget(key)
 
-    def close(self) -> None:
-        """Cancel the look-ups that are under way, and forget everything."""
-        for task in self._tasks:
-            task.cancel()
+    def forget_all(self) -> None:
+        """Forget everything, known and unknown."""
         self._unknown.clear()
         self.forget_where(lambda _: True)
+
+    def trust(self) -> None:
+        """What is remembered was in step with the source just now: use it for the next half second."""
+        self._trusted_until = self._now() + TRUST_NS
+
+    def distrust(self) -> None:
+        """From now on, somebody has to `trust`."""
+        self._trusted_until = 0
+
+    async def aclose(self) -> None:
+        """End the look-ups that are under way, and forget everything. It may be used again afterwards."""
+        ours = list(self._tasks) if self._loop is asyncio.get_running_loop() else []
+        self._loop = None
+        for task in ours:
+            task.cancel()
+        self.forget_all()
+        await asyncio.gather(*ours, return_exceptions=True)
 
     # -- behind a miss -------------------------------------------------------------------------------------------------
 
@@ -195,7 +220,7 @@ class ReadThroughCache(Generic[V]):
             self._unknown[key] = asked_at + self._negative_ttl
         else:
             self._unknown.pop(key, None)
-            self._entries[key] = _Entry(value, asked_at + self._ttl)
+            self._entries[key] = _Entry(value, asked_at, asked_at + self._ttl)
             self._entries.move_to_end(key)
             if len(self._entries) > self._size:
                 self._entries.popitem(last=False)
@@ -223,3 +248,7 @@ class ReadThroughCache(Generic[V]):
             self._flights.clear()
             self._tasks.clear()
             self._turns = asyncio.Semaphore(self._max_loads)
+            self._work_in(loop)
+
+    def _work_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start what has to run on every event loop that this is used in."""

@@ -18,6 +18,7 @@
         +-- NotFound                   no such project or key (a LookupError)
         +-- Conflict                   taken already, rotated already, still alive
         `-- BackendError               a store or limiter that did not answer, or too late
+            `-- StoreError                 a store that cannot answer, however long one waits
 
 A `Denied` may be raised anywhere below the middleware, also in a route, and leaves as its documented bytes.
 """
@@ -148,3 +149,10 @@ class Conflict(Fault):
 
 class BackendError(Fault):
     """A store or limiter that failed or was too slow. Whether it did what was asked is unknown."""
+
+
+class StoreError(BackendError):
+    """A store that cannot be used until somebody mends it: no such folder, no permission, another program's database.
+
+    At the start it is a reason not to start; any other BackendError may pass.
+    """

@@ -16,6 +16,8 @@ from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, is_scope
 
 HeaderFamily = Literal["RateLimit", "X-RateLimit"]
 HEADER_FAMILIES: Final[tuple[str, ...]] = get_args(HeaderFamily)
+_SQLITE_SCHEME: Final = "sqlite:///"
+_SQLITE: Final = "sqlite:///keys.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class Settings:
     """
 
     store: str = "memory://"
-    """Where projects and keys live. ``memory://``: in this process, for as long as it lives."""
+    """Where projects and keys live. ``memory://``: in this process, for as long as it lives; ``sqlite:///keys.db``: in
+    a file that several processes may share, below the working folder; ``sqlite:////var/lib/keys.db``: from the root."""
     limiter: str = "memory://"
     """Where buckets live. ``memory://``: in this process; ``none``: no limits and no limit headers."""
 
@@ -161,12 +164,8 @@ def _of_keys(settings: Settings) -> Iterator[Problem]:
 
 
 def _of_requests(settings: Settings) -> Iterator[Problem]:
-    if settings.store != "memory://":
-        yield Problem(
-            "store",
-            f"{_masked(settings.store)!r} is no store",
-            "give 'memory://', or pass an object to VCAuth(store=...)",
-        )
+    if problem := problem_with_store(settings.store):
+        yield Problem("store", *problem)
     if settings.limiter not in ("memory://", "none"):
         hint = "give 'memory://' or 'none', or pass an object to VCAuth(limiter=...)"
         yield Problem("limiter", f"{_masked(settings.limiter)!r} is no limiter", hint)
@@ -201,3 +200,23 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
 def _masked(url: str) -> str:
     """A URL as it may be shown, without its password."""
     return re.sub(r"(//[^/@:]*:).*@", r"\1***@", url)
+
+
+def problem_with_store(url: str) -> tuple[str, str] | None:
+    """What is wrong with a store's URL, and what would be right; None if it is good."""
+    shown = repr(_masked(url))
+    path = sqlite_path(url)
+    if url == "memory://" or (path and not re.search(r"[?#\x00]|^:memory:$|/$", path)):
+        return None
+    if not url.startswith("sqlite:"):
+        return f"{shown} is no store", f"give 'memory://' or {_SQLITE!r}, or pass an object to VCAuth(store=...)"
+    if url.endswith(":memory:") or url == "sqlite://":
+        return f"{shown} would be gone with its connection", f"give 'memory://', or a file: {_SQLITE!r}"
+    if path:
+        return f"{shown} names no file", f"give a path without '?' and '#', and no '/' at its end: {_SQLITE!r}"
+    return f"{shown} has not three slashes and a path", f"give {_SQLITE!r}, or 'sqlite:////var/lib/keys.db'"
+
+
+def sqlite_path(url: str) -> str:
+    """The path in ``sqlite:///path``; empty if there is none."""
+    return url.removeprefix(_SQLITE_SCHEME) if url.startswith(_SQLITE_SCHEME) else ""

@@ -1,9 +1,11 @@
 """What the guard and the registry need of a store. `vc_auth.testing.KeyStoreContract` is the same in tests."""
 
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from vc_auth.records import KeyRecord, Project
+from vc_auth.stores.changes import Change
 
 
 class KeyFinder(Protocol):
@@ -59,3 +61,28 @@ class KeyStore(KeyFinder, Protocol):
 
     async def delete_key(self, key_id: str, at: datetime) -> None:
         """Raises NotFound, or Conflict if the key is still active at ``at``."""
+
+
+@runtime_checkable
+class TellsChanges(Protocol):
+    """A store that others change as well, and that tells what they changed."""
+
+    def changes(self) -> AsyncGenerator[list[Change], None]:
+        """What changes from now on, in batches, for as long as it is iterated; close it with ``aclose()``.
+
+        The first batch is empty: what is committed after it is told, what was committed before it is not. So whoever
+        comes back after a break distrusts all that he remembers from before the first batch. Batches come at least
+        every 250 ms while the store answers; an empty one is a heartbeat: nothing changed. A change is told after it
+        lasts, at least once. Raises BackendError when the store does not answer; then call `changes` again.
+        """
+
+
+@runtime_checkable
+class HasLifetime(Protocol):
+    """A store with connections. It opens itself when it is used; opening it before shows early what is wrong."""
+
+    async def open(self) -> None:
+        """Raises StoreError for what somebody has to mend, any other BackendError for what may pass."""
+
+    async def aclose(self) -> None:
+        """Close all connections. The next use opens anew."""

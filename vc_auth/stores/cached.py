@@ -1,19 +1,48 @@
 """A cache is a store: the guard cannot tell, and what the registry changes through it is forgotten here at once."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from vc_auth.cache import CacheOptions, ReadThroughCache
 from vc_auth.records import KeyRecord, Project
-from vc_auth.stores.base import KeyFinder, KeyStore
+from vc_auth.stores.base import KeyFinder, KeyStore, TellsChanges
+from vc_auth.stores.following import follow
 
 
 class CachedKeyFinder(ReadThroughCache[KeyRecord]):
-    """A `vc_auth.stores.KeyFinder` before another. See `vc_auth.cache` for what it promises."""
+    """A `vc_auth.stores.KeyFinder` before another. See `vc_auth.cache` for what it promises.
+
+    If the other one tells its changes, they are followed from the first look-up on; what others change is forgotten.
+    """
 
     def __init__(self, inner: KeyFinder, options: CacheOptions) -> None:
         super().__init__(inner.find, options)
+        self._feed = inner if isinstance(inner, TellsChanges) else None
+        self._following: asyncio.Task[None] | None = None
+        if self._feed is not None:
+            self.distrust()
+
+    def forget_project(self, project_id: str) -> None:
+        """Forget all keys of a project."""
+        self.forget_where(lambda record: record.project.id == project_id)
+
+    def start(self) -> None:
+        """Begin to follow changes on the running event loop, before the first look-up would."""
+        self._bind()
+
+    async def aclose(self) -> None:
+        """See `vc_auth.cache.ReadThroughCache.aclose`. It no longer follows changes."""
+        following, self._following = self._following, None
+        if following is not None and following.get_loop() is asyncio.get_running_loop():
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        await super().aclose()
+
+    def _work_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._feed is not None:
+            self._following = loop.create_task(follow(self._feed, self))
 
 
 class CachedKeyStore(CachedKeyFinder):
@@ -70,4 +99,4 @@ class CachedKeyStore(CachedKeyFinder):
         try:
             yield
         finally:
-            self.forget_where(lambda record: record.project.id == project_id)
+            self.forget_project(project_id)

@@ -1,0 +1,135 @@
+"""The tables, and the triggers that tell every change of them."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+from vc_auth.clock import EPOCH
+from vc_auth.records import Network, Scopes
+
+APPLICATION_ID: Final = 0x76634B59  # "vcKY": marks the file as ours; `file keys.db` shows it
+VERSION: Final = 1
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A UTC time as whole microseconds since 1970: exact, ordered, and the same in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, _: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + value * _MICROSECOND
+
+
+class ScopeSet(TypeDecorator[Scopes]):
+    """Scopes as a sorted JSON list, which a hand in the shell can read and write."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, _: Dialect) -> str:
+        return json.dumps(sorted(value))
+
+    def process_result_value(self, value: Any, _: Dialect) -> Scopes:
+        return Scopes(json.loads(value))
+
+
+class NetworkList(TypeDecorator[tuple[Network, ...]]):
+    """Networks as a JSON list in CIDR form; NULL is anywhere."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Network, ...] | None, _: Dialect) -> str | None:
+        return None if value is None else json.dumps([str(network) for network in value])
+
+    def process_result_value(self, value: str | None, _: Dialect) -> tuple[Network, ...] | None:
+        return None if value is None else tuple(ip_network(network) for network in json.loads(value))
+
+
+metadata: Final = MetaData()
+
+projects: Final = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("plan", Text, nullable=False),
+    Column("created_at", Moment),
+    Column("suspended_at", Moment),
+)
+
+keys: Final = Table(
+    "keys",
+    metadata,
+    Column("number", Integer, primary_key=True),  # the order in which they came; a clock may step
+    Column("id", Text, nullable=False, unique=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("display", Text, nullable=False),
+    Column("scopes", ScopeSet, nullable=False),
+    Column("allowed_networks", NetworkList),
+    Column("created_at", Moment),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("replaces", Text, unique=True),  # so a key has one successor; no reference, since the old key may be deleted
+    Column("family", Text, nullable=False),
+    Index("keys_of_project", "project_id"),
+)
+
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice, also when the newest row was deleted
+)
+
+
+def create(connection: Connection) -> None:
+    """Create all of it. The transaction is the caller's."""
+    metadata.create_all(connection, checkfirst=False)
+    for trigger in _triggers("key", "keys", "digest", "id", "replaces"):
+        connection.execute(text(trigger))
+    for trigger in _triggers("project", "projects", "id", "name"):
+        connection.execute(text(trigger))
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+
+
+def _triggers(kind: str, table: str, told: str, *others: str) -> Iterator[str]:
+    """SQLite's triggers for one table, whose rows are told by one column and are unique in the others too."""
+    tell = "INSERT INTO changes (kind, id)"
+    yield f"CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN {tell} VALUES ('{kind}', NEW.{told}); END"  # noqa: S608  # our names
+    yield f"CREATE TRIGGER {table}_deleted AFTER DELETE ON {table} BEGIN {tell} VALUES ('{kind}', OLD.{told}); END"
+    # UNION: one row, or two if the told column itself was changed.
+    both = f"SELECT '{kind}', OLD.{told} UNION SELECT '{kind}', NEW.{told}"
+    yield f"CREATE TRIGGER {table}_changed AFTER UPDATE ON {table} BEGIN {tell} {both}; END"
+    # A row that INSERT OR REPLACE removes fires no DELETE trigger (https://sqlite.org/lang_conflict.html).
+    clash = " OR ".join(f"{column} = NEW.{column}" for column in others)
+    removed = f"SELECT '{kind}', {told} FROM {table} WHERE {clash}"  # noqa: S608  # our names
+    yield f"CREATE TRIGGER {table}_replaced BEFORE INSERT ON {table} BEGIN {tell} {removed}; END"
