@@ -1,11 +1,22 @@
 """What the tests of the command line get: a terminal like any other, and the tour of the demo in this process."""
 
+import asyncio
+import os
+import shutil
 from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from shell import Shell
 
+from vc_auth import Settings, VCAuth
+from vc_auth.cli import session
 from vc_auth.cli.commands import cli
+from vc_auth.stores.sql import SQLKeyStore
+from vc_auth.testing import TurnableClock
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +38,35 @@ def tour() -> Callable[[], tuple[int, str]]:
         return result.exit_code, result.output
 
     return give
+
+
+@pytest.fixture
+def shell(tmp_path: Path, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A shell where ``VC_AUTH_STORE`` names a new file, and no other setting is made."""
+    for name in [name for name in os.environ if name.startswith("VC_AUTH_") and "_TEST_" not in name]:
+        monkeypatch.delenv(name)
+    shell = Shell(tmp_path / "keys.db", clock)
+    monkeypatch.setenv("VC_AUTH_STORE", shell.url)
+    monkeypatch.setattr(session, "VCAuth", partial(VCAuth, clock=clock))
+    return shell
+
+
+@pytest.fixture(scope="session")
+def acme_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a project called acme on the plan pro: to be copied, since making tables takes a while."""
+    file = tmp_path_factory.mktemp("acme") / "keys.db"
+
+    async def create() -> None:
+        async with aclosing(SQLKeyStore(file)) as store:
+            auth = VCAuth(Settings(), store=store, clock=TurnableClock())
+            await auth.registry.create_project("acme", plan="pro")
+
+    asyncio.run(create())
+    return file
+
+
+@pytest.fixture
+def acme(shell: Shell, acme_file: Path) -> Shell:
+    """The same, where the file has a project called acme on the plan pro."""
+    shutil.copy(acme_file, shell.file)
+    return shell

@@ -46,7 +46,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 async def refusal(path: Path) -> str:
-    """The sentence at open() and at first use, less its beginning; nothing is open then, so there is nothing to close."""
+    """The sentence at open() and at first use, less its beginning. Nothing is open then, so nothing is to be closed."""
     store = SQLKeyStore(path, busy_timeout=0.05)
     with pytest.raises(StoreError) as error:
         await store.open()

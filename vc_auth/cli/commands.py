@@ -3,10 +3,22 @@
 import click
 from rich.console import Console
 
+from vc_auth.cli.groups import InOrder
+from vc_auth.cli.keys import keys
+from vc_auth.cli.projects import projects
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """API keys and plans for Starlette and FastAPI."""
+    """API keys and plans for Starlette and FastAPI.
+
+    Commands that read or change keys need a store: --store URL, or VC_AUTH_STORE. What a program may read goes to
+    stdout, sentences go to stderr. Exit codes: 0 done, 1 failed, 2 not understood.
+    """
+
+
+cli.add_command(projects)
+cli.add_command(keys)
 
 
 @cli.command()

@@ -1,0 +1,129 @@
+"""What commands on a store share: ``--store``, ``--json``, a `vc_auth.VCAuth` to work with, and errors as sentences.
+
+Exit codes: 0 if it was done, 1 if it failed (not found, conflict, store unreachable), 2 if it could not be meant.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import unquote
+
+import click
+
+from vc_auth import Settings, VCAuth
+from vc_auth.cli.console import shown
+from vc_auth.errors import Fault, InvalidInput, NotFound, SettingsError
+from vc_auth.settings import sqlite_path
+from vc_auth.stores import KeyStore, open_store
+
+T = TypeVar("T")
+
+
+class Refused(click.ClickException):
+    """The operation failed: a sentence on stderr, and exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(shown, message.split("\n"))))
+
+
+class Misused(Refused):
+    """What was asked for could not be meant: a sentence on stderr, and exit code 2, as click has it."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a command: the store that it works on, and whether a program reads what it says."""
+
+    url: str | None
+    as_json: bool
+
+    def run(self, work: Callable[[VCAuth], Awaitable[T]], *, may_create: bool = False) -> T:
+        """Open the store, do the work, close it. Between two runs nothing is open, so a question may take its time.
+
+        ``may_create``: whether a file that is not there is a new one, not a mistake.
+        """
+        return asyncio.run(self._run(work, may_create))
+
+    async def _run(self, work: Callable[[VCAuth], Awaitable[T]], may_create: bool) -> T:
+        async with open_auth(self.url, may_create=may_create) as auth:
+            return await work(auth)
+
+
+@asynccontextmanager
+async def open_auth(url: str | None, *, may_create: bool) -> AsyncIterator[VCAuth]:
+    """What a command works with: settings from ``VC_AUTH_*``, less the store, which is given."""
+    if url is None or url.startswith("memory:"):
+        raise InvalidInput("name a store that outlives this command: --store sqlite:///keys.db, or VC_AUTH_STORE")
+    settings = Settings.from_env(store=url)
+    if not may_create:
+        _check_that_it_exists(sqlite_path(url))
+    # A store in memory was refused, and all others can be closed. It opens itself; the rest of VCAuth is for requests
+    # (a cache, a feed of changes), so nobody opens that.
+    async with aclosing(cast("_ClosableStore", open_store(url))) as store:
+        yield VCAuth(settings, store=store)
+
+
+def _check_that_it_exists(path: str) -> None:
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path!r}; `vc-auth projects create` makes it") from None
+    except OSError:
+        pass  # the store has a sentence for it
+
+
+class _ClosableStore(KeyStore, Protocol):
+    async def aclose(self) -> None: ...
+
+
+def on_a_store(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--store`` and ``--json``. It is called with a `Session` first, and fails in sentences."""
+
+    @click.option(
+        "--store",
+        metavar="URL",
+        envvar="VC_AUTH_STORE",
+        show_envvar=True,
+        help="Where projects and keys live, such as sqlite:///keys.db.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+    @wraps(command)
+    def run(store: str | None, as_json: bool, **arguments: Any) -> None:
+        with _failing_in_sentences(store):
+            command(Session(store, as_json), **arguments)
+
+    return run
+
+
+@contextmanager
+def _failing_in_sentences(url: str | None) -> Iterator[None]:
+    try:
+        yield
+    except (InvalidInput, SettingsError) as error:
+        raise Misused(masked(str(error), url)) from None
+    except Fault as error:
+        raise Refused(masked(str(error), url)) from None
+    except (click.ClickException, click.Abort, BrokenPipeError):
+        raise  # click has words for these
+    except Exception as error:  # noqa: BLE001  # nobody at a shell can do anything with a traceback
+        first_line = str(error).partition("\n")[0]
+        raise Refused(masked(f"unexpected {type(error).__name__}: {first_line}", url)) from None
+
+
+def masked(text: str, url: str | None) -> str:
+    """The text without the password of the store's URL, in whatever form it stands there."""
+    password = re.search(r"//[^/@:]*:(.*)@", url or "", re.DOTALL)
+    for form in _forms(password[1]) if password else ():
+        text = text.replace(f":{form}@", ":***@")
+    return re.sub(r"(password=)[^&\s'\"]+", r"\1***", text)
+
+
+def _forms(password: str) -> set[str]:
+    return {password, unquote(password), repr(password)[1:-1]}
