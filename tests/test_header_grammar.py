@@ -2,7 +2,7 @@
 
 import asyncio
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import example, given, settings
@@ -76,23 +76,26 @@ others = st.tuples(
 lines = st.one_of(st.tuples(names, values), st.tuples(names, st.just(b"Bearer " + KEY)), others)
 
 
-@settings(max_examples=max(200, round(20_000 * SCALE)))
-@given(headers=st.lists(lines, max_size=5), shape=st.sampled_from(["list", "lists", "tuple", "generator"]))
-@example(headers=[(b"authorization", b"Bearer " + KEY)], shape="list")
-@example(headers=[(b"authorization", b"Bearer " + KEY), (b"Authorization", b"Bearer " + KEY)], shape="list")
-@example(headers=[(b"authorization", b"Bearer " + b"a" * 4089)], shape="list")
-@example(headers=[(b"authorization", b"Bearer " + b"a" * 4090)], shape="list")
-@example(headers=[(b"authorization", b"bearer     " + KEY)], shape="generator")
-def test_the_middleware_agrees_with_the_reference(door: Door, headers: list[tuple[bytes, bytes]], shape: str) -> None:
+SHAPES: dict[str, Callable[[Headers], object]] = {
+    "a list": lambda headers: headers,
+    "lists": lambda headers: [list(line) for line in headers],
+    "a tuple": tuple,
+    "a generator": lambda headers: (line for line in headers),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=max(50, round(20_000 * SCALE) // len(SHAPES)))
+@given(headers=st.lists(lines, max_size=5))
+@example(headers=[(b"authorization", b"Bearer " + KEY)])
+@example(headers=[(b"authorization", b"Bearer " + KEY), (b"Authorization", b"Bearer " + KEY)])
+@example(headers=[(b"authorization", b"Bearer " + b"a" * 4089)])
+@example(headers=[(b"authorization", b"Bearer " + b"a" * 4090)])
+@example(headers=[(b"authorization", b"bearer     " + KEY)])
+def test_the_middleware_agrees_with_the_reference(door: Door, shape: str, headers: list[tuple[bytes, bytes]]) -> None:
     headers = [(name, value.replace(KEY, door.key)) for name, value in headers]
-    given: object = {
-        "list": headers,
-        "lists": [list(line) for line in headers],
-        "tuple": tuple(headers),
-        "generator": (line for line in headers),
-    }[shape]
     door.app.scopes.clear()
-    answer = door.runner.run(call(door.middleware, http_scope(given)))  # type: ignore[arg-type]  # any iterable
+    answer = door.runner.run(call(door.middleware, http_scope(SHAPES[shape](headers))))  # type: ignore[arg-type]  # any
     due = reference(headers, door.key)
     assert (answer.status, answer.body) == ((200, b"ok") if due is None else (401, due))
     assert len(door.app.scopes) == (due is None)
