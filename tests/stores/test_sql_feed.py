@@ -273,6 +273,23 @@ async def test_a_feed_of_a_store_that_is_closed_says_so_and_can_be_taken_up_agai
         assert await told(feed) == [KeyChanged(key.digest)]
 
 
+async def test_closing_a_store_in_the_midst_of_a_look_ends_the_feed_and_holds_nobody_up(
+    store: SQLKeyStore, key: KeyRecord
+) -> None:
+    async def follow() -> None:
+        async with aclosing(store.changes()) as feed:
+            await told(feed)
+
+    for turns in range(40):
+        task = asyncio.create_task(follow())
+        for _ in range(turns * 3):
+            await asyncio.sleep(0)
+        await store.aclose()
+        task.cancel()  # it may have begun after the store was closed, and so have opened it again
+        with pytest.raises((BackendError, asyncio.CancelledError)):
+            await task
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_a_file_that_is_moved_away_or_replaced_cuts_the_feed_and_nobody_reads_it_any_more(
     store: SQLKeyStore, key: KeyRecord, path: Path, replaced: bool

@@ -80,11 +80,8 @@ class Database:
         pool = self._of_this_loop()
         await pool.run(lambda: self._opened(pool))
         with faults_of(self.where):
-            async with pool.reader.connect() as connection:
-                try:
-                    yield connection
-                finally:
-                    await connection.invalidate()  # closes it: it goes back to nobody, and its thread has ended
+            async with pool.kept() as connection:
+                yield connection
 
     def is_in_place(self) -> bool:
         """Whether the path still names the file that was opened. Asks the disk, so not for the loop's thread."""

@@ -1,7 +1,8 @@
 """Connections to one SQLite file for one event loop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,7 +12,7 @@ import aiosqlite
 from aiosqlite import Connection as Driver
 from sqlalchemy import URL, event
 from sqlalchemy import Connection as SyncConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.opening = asyncio.Lock()
         self.is_open = False
+        self._keeping = asyncio.Lock()
         self._drivers: set[Driver] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -64,12 +66,26 @@ class Pool:
         await asyncio.wait((task,))  # leaves the task alone when the waiter is cancelled
         return task.result()
 
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading that goes back to nobody, and that `close` may close under its keeper's hands.
+
+        Under a lock, since aiosqlite waits for ever for the second of two that close a connection at once.
+        """
+        async with self._keeping:
+            connection = await self.reader.connect()
+        try:
+            yield connection
+        finally:
+            await self.run(partial(self._let_go, connection))  # to its end, also if the keeper is cancelled meanwhile
+
     async def close(self) -> None:
         """Let what is under way end, and close all connections."""
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self.dispose()
-        await self._stop()
+        async with self._keeping:
+            await self._stop()
 
     async def dispose(self) -> None:
         """Close the connections that nobody uses."""
@@ -81,6 +97,11 @@ class Pool:
         self.reader.sync_engine.dispose(close=False)
         self.writer.sync_engine.dispose(close=False)
         await self._stop()
+
+    async def _let_go(self, connection: AsyncConnection) -> None:
+        async with self._keeping:
+            await connection.invalidate()
+            await connection.close()
 
     async def _stop(self) -> None:
         drivers = list(self._drivers)
