@@ -82,7 +82,7 @@ class MemoryKeyStore:
         if record.status(at) == "active":
             raise Conflict(f"key {key_id} is active; revoke it first")
         del self._keys[key_id], self._ids[record.digest]
-        self._successors.pop(key_id, None)
+        self._successors = {old: new for old, new in self._successors.items() if key_id not in (old, new)}
 
     def _project(self, project_id: str) -> Project:
         try:

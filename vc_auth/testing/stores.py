@@ -186,6 +186,17 @@ class KeyStoreContract:
             assert await store.find(second.digest) is None
             assert await store.find(old.digest) == replace(old, expires_at=now + DAY)
 
+    async def test_a_key_whose_successor_is_gone_can_be_rotated_again(self) -> None:
+        async with self.open_store(TurnableClock()) as store:
+            await store.add_project(project := some_project())
+            await store.add_key(old := some_key(project))
+            now = datetime(2026, 2, 1, tzinfo=UTC)
+            await store.replace_key(old.id, lost := some_key(project, replaces=old.id), now, now + DAY)
+            await store.revoke_key(lost.id, now)
+            await store.delete_key(lost.id, now)
+            await store.replace_key(old.id, second := some_key(project, replaces=old.id), now, now + DAY)
+            assert await store.find(second.digest) == second
+
     async def test_a_dead_key_cannot_be_rotated(self) -> None:
         async with self.open_store(TurnableClock()) as store:
             await store.add_project(project := some_project())
