@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,12 +21,6 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 Feed = AsyncGenerator[list[Change], None]
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
-        yield Path(folder) / "keys.db"
 
 
 @pytest.fixture

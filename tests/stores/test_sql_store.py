@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,12 +25,6 @@ from vc_auth.testing import KeyStoreContract, TurnableClock, some_key, some_proj
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
-        yield Path(folder) / "keys.db"
 
 
 @pytest.fixture

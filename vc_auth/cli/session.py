@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import click
@@ -19,7 +19,6 @@ from vc_auth import Settings, VCAuth
 from vc_auth.cli.console import shown
 from vc_auth.errors import Fault, InvalidInput, NotFound, SettingsError
 from vc_auth.settings import sqlite_path
-from vc_auth.stores import KeyStore, open_store
 
 T = TypeVar("T")
 
@@ -64,10 +63,9 @@ async def open_auth(url: str | None, *, may_create: bool) -> AsyncIterator[VCAut
     settings = Settings.from_env(store=url)
     if not may_create:
         _check_that_it_exists(sqlite_path(url))
-    # A store in memory was refused, and all others can be closed. It opens itself; the rest of VCAuth is for requests
-    # (a cache, a feed of changes), so nobody opens that.
-    async with aclosing(cast("_ClosableStore", open_store(url))) as store:
-        yield VCAuth(settings, store=store)
+    # Not `async with`: that would follow the store's changes, which is for requests. The store opens itself.
+    async with aclosing(VCAuth(settings)) as auth:
+        yield auth
 
 
 def _check_that_it_exists(path: str) -> None:
@@ -77,10 +75,6 @@ def _check_that_it_exists(path: str) -> None:
         raise NotFound(f"there is no file {path!r}; `vc-auth projects create` makes it") from None
     except OSError:
         pass  # the store has a sentence for it
-
-
-class _ClosableStore(KeyStore, Protocol):
-    async def aclose(self) -> None: ...
 
 
 def on_a_store(command: Callable[..., None]) -> Callable[..., None]:
