@@ -10,10 +10,12 @@ from vc_auth.clock import Clock
 from vc_auth.errors import BackendError, Fault, StoreError
 from vc_auth.guard import Guard
 from vc_auth.keys import KeyFormat
-from vc_auth.limiters import Limiter, open_limiter
+from vc_auth.limiters import Limiter, MemoryLimiter, open_limiter
 from vc_auth.registry import Registry
 from vc_auth.settings import Settings
-from vc_auth.stores import CachedKeyFinder, CachedKeyStore, HasLifetime, KeyFinder, KeyStore, open_store
+from vc_auth.stores import CachedKeyFinder, CachedKeyStore, HasLifetime, KeyFinder, KeyStore, UsageStore, open_store
+from vc_auth.usage import UsageCounter
+from vc_auth.workers import BUCKETS_APART, number_of_workers
 
 logger: Final = logging.getLogger("vc_auth")
 
@@ -43,6 +45,8 @@ class VCAuth:
         self._key_format = KeyFormat(settings.key_prefixes)
         self._source = store if store is not None else open_store(settings.store)
         self.store = self._cached(self._source)
+        self._usage_store = self._source if isinstance(self._source, UsageStore) else None
+        self.usage = self._counter(self._usage_store)
         self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
         self.guard = Guard(
             self.store,
@@ -52,6 +56,7 @@ class VCAuth:
             clock=clock,
             cost=settings.cost,
             limit_by_project=settings.limit_by == "project",
+            count=self.usage.count if self.usage is not None else None,
         )
         self._opened = 0
 
@@ -62,6 +67,7 @@ class VCAuth:
             raise Fault("this store only finds keys; to manage them it needs all of vc_auth.stores.KeyStore")
         return Registry(
             self.store,
+            self._usage_store,
             plans=self._plans,
             key_format=self._key_format,
             known_scopes=self.settings.known_scopes,
@@ -81,6 +87,11 @@ class VCAuth:
         )
         return CachedKeyStore(store, options) if isinstance(store, KeyStore) else CachedKeyFinder(store, options)
 
+    def _counter(self, store: UsageStore | None) -> UsageCounter | None:
+        if store is None:
+            return None
+        return UsageCounter(store.add_usage, interval=self.settings.usage_flush_interval, clock=self.clock)
+
     async def open(self) -> None:
         """Begin to work. Opening is counted: what was opened twice is closed by the second `aclose`.
 
@@ -94,12 +105,16 @@ class VCAuth:
             except BackendError as error:
                 logger.warning("%s; starting all the same, requests are answered 503 until it is back", error)
         self._opened += 1
+        if self._opened == 1 and isinstance(self.limiter, MemoryLimiter) and (workers := number_of_workers()) > 1:
+            logger.warning(BUCKETS_APART, {"workers": workers})
         self.store.start()
 
     async def aclose(self) -> None:
-        """End what `open` began, once for each. Look-ups that are under way are cancelled, connections closed."""
+        """End what `open` began, once for each: write usage, cancel look-ups that are under way, close connections."""
         self._opened = max(0, self._opened - 1)
         if self._opened == 0:
+            if self.usage is not None:
+                await self.usage.aclose()
             await self.store.aclose()
             if isinstance(self._source, HasLifetime):
                 await self._source.aclose()

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Final
 
 from vc_auth.clock import Clock, utcnow
-from vc_auth.errors import InvalidKey, RateLimited, Unauthorized, Unavailable
+from vc_auth.errors import Forbidden, InvalidKey, RateLimited, Unauthorized, Unavailable
 from vc_auth.keys import Headers, KeyFormat
 from vc_auth.limiters import Limiter
 from vc_auth.plans import Plan
 from vc_auth.policy import check
 from vc_auth.records import Grant, KeyRecord, new_grant
 from vc_auth.stores import KeyFinder
+from vc_auth.usage import ADMITTED, FORBIDDEN, LIMITED
 
 logger: Final = logging.getLogger("vc_auth")
 
@@ -30,6 +31,7 @@ class Guard:
         clock: Clock,
         cost: int = 1,
         limit_by_project: bool = False,
+        count: Callable[[KeyRecord, int], None] | None = None,
     ) -> None:
         self._glance = key_format.glance
         self._parse = key_format.parse_authorization
@@ -40,6 +42,7 @@ class Guard:
         self._now = partial(utcnow, clock)
         self._cost = cost
         self._limit_by_project = limit_by_project
+        self._count = count if count is not None else _counts_nothing
         self._missing_plans: set[str] = set()
 
     async def admit(self, headers: Headers, address: str | None = None, project: str | None = None) -> Grant:
@@ -47,17 +50,23 @@ class Guard:
 
         Raises in this order: MissingKey, MalformedHeader, InvalidKey; Unavailable if the store cannot say; InvalidKey
         again, for a key that is unknown or dead; Forbidden; RateLimited. Only the bucket, the last step, takes tokens.
+        The last two, and what is admitted, count as usage of the key.
         """
         record = self._peek(self._glance(headers))
         presented = self._parse(headers) if record is None else ""
         del headers  # a traceback keeps this frame, and the key stands in them
         if record is None:
             record = await self._look_up(presented)
-        check(record, self._now, address, project)
+        try:
+            check(record, self._now, address, project)
+        except Forbidden:
+            self._count(record, FORBIDDEN)
+            raise
         plan = self._plans.get(record.project.plan)
         if plan is None:
             raise self._unavailable_for_want_of_a_plan(record.project.plan)
         if self._hit is None:
+            self._count(record, ADMITTED)
             return new_grant((record, plan, None))
         bucket = record.project.id if self._limit_by_project else record.family
         try:
@@ -66,7 +75,9 @@ class Guard:
             logger.error("limiter failed: %r", error)  # noqa: TRY400  # one line a request is enough
             raise Unavailable from error
         if not decision.allowed:
+            self._count(record, LIMITED)
             raise RateLimited(decision, plan.name)
+        self._count(record, ADMITTED)
         return new_grant((record, plan, decision))
 
     async def _look_up(self, presented: str | Unauthorized) -> KeyRecord:
@@ -85,6 +96,10 @@ class Guard:
             self._missing_plans.add(name)
             logger.error("plan %r is not in the settings; its projects' requests are answered 503", name)
         return Unavailable()
+
+
+def _counts_nothing(_record: KeyRecord, _outcome: int) -> None:
+    """The count of a guard that keeps no usage."""
 
 
 def _remembers_nothing(_digest: str) -> None:

@@ -112,6 +112,61 @@ new_grant: Final = partial(tuple.__new__, Grant)
 """``Grant(*fields)`` from a tuple of its fields, in half the time."""
 
 
+# -- usage: apart from the records, so that counting can never change what a key may do --------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Requests of known keys in one span of time that begins at ``start`` (UTC), by what became of them."""
+
+    start: datetime
+    admitted: int = 0
+    """Let through to the application, which may still have refused them."""
+    limited: int = 0
+    """Answered 429."""
+    forbidden: int = 0
+    """Answered 403 at the door: another project's, or from an address that is not allowed."""
+
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return self.admitted + self.limited + self.forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTotals:
+    """What a key was used for so far: every request that presented it while it was alive, whatever became of it."""
+
+    requests: int = 0
+    last_used_at: datetime | None = None
+    """None: never. It only ever moves forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageCount:
+    """What one key's requests add to one hour. ``hour`` is its first moment."""
+
+    key_id: str
+    project_id: str
+    hour: datetime
+    admitted: int
+    limited: int
+    forbidden: int
+    last_used_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsageBatch:
+    """Counts that are added wholly and once. A batch that may have been added already is sent again unchanged.
+
+    ``worker`` names who counted; each numbers its own batches from 1 in ``seq``, and sends them in that order.
+    """
+
+    worker: str
+    seq: int
+    counts: tuple[UsageCount, ...]
+
+
 def _refuse_naive(*times: datetime | None) -> None:
     if any(time is not None and time.tzinfo is None for time in times):
         raise ValueError("a time without a zone cannot be compared; use aware datetimes, such as datetime.now(UTC)")

@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from vc_auth.addresses import parse_network
 from vc_auth.clock import Clock, utcnow
-from vc_auth.errors import InvalidInput
+from vc_auth.errors import Fault, InvalidInput
+from vc_auth.inputs import check_digest, check_name, check_networks, check_scopes, later
 from vc_auth.keys import KeyFormat, Secret
+from vc_auth.periods import Period, span, told_by
 from vc_auth.plans import Plan
-from vc_auth.records import KeyRecord, Network, Project, Scopes
-from vc_auth.stores import KeyStore
+from vc_auth.records import KeyRecord, KeyTotals, Network, Project, Scopes, Usage
+from vc_auth.stores import KeyStore, UsageStore
 
-LONGEST_NAME: Final = 100
 PROJECT_ID_PREFIX: Final = "prj_"
 KEY_ID_PREFIX: Final = "key_"
 GRACE: Final = timedelta(hours=24)
@@ -39,6 +39,7 @@ class Registry:
     def __init__(
         self,
         store: KeyStore,
+        usage: UsageStore | None,
         *,
         plans: Mapping[str, Plan],
         key_format: KeyFormat,
@@ -47,6 +48,7 @@ class Registry:
         clock: Clock,
     ) -> None:
         self._store = store
+        self._usage = usage
         self._plans = plans
         self._key_format = key_format
         self._known_scopes = Scopes(known_scopes)
@@ -57,7 +59,7 @@ class Registry:
 
     async def create_project(self, name: str, *, plan: str = "free") -> Project:
         """A new project. The name is 1 to 100 printable characters without quotes, and no other project's."""
-        _check_name("project name", name)
+        check_name("project name", name)
         if name.startswith(PROJECT_ID_PREFIX):
             raise InvalidInput(f"project name {name!r} looks like an id; do not begin it with {PROJECT_ID_PREFIX!r}")
         self._check_plan(plan)
@@ -119,10 +121,7 @@ class Registry:
         allowed_networks: Iterable[str | Network] | None = None,
     ) -> KeyRecord:
         """Take over a key that exists elsewhere, by its digest (see `vc_auth.keys.digest`); else like `create_key`."""
-        if not (len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
-            raise InvalidInput(
-                "the digest is not 64 lower-case hexadecimal characters; make it with vc_auth.keys.digest"
-            )
+        check_digest(digest)
         record = await self._record(project, name, digest, display, scopes, expires_in, allowed_networks)
         await self._store.add_key(record)
         return record
@@ -155,16 +154,51 @@ class Registry:
             digest=secret.digest,
             display=secret.display,
             created_at=now,
-            expires_at=_later("the successor's life", now, lifetime),
+            expires_at=later("the successor's life", now, lifetime),
             replaces=old.id,
         )
-        dies_at = _later("the grace", now, grace)
+        dies_at = later("the grace", now, grace)
         await self._store.replace_key(key_id, successor, now, dies_at or now)
         return NewKey(successor, secret)
 
     async def delete_key(self, key_id: str) -> None:
         """Remove a revoked or expired key. Raises Conflict while it is active."""
         await self._store.delete_key(key_id, self._now())
+
+    # -- usage ---------------------------------------------------------------------------------------------------------
+
+    async def usage(
+        self,
+        project: Project | str,
+        *,
+        key_id: str | None = None,
+        by: Period = "day",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Usage]:
+        """The requests of a project's keys, or of one of them (also if it was deleted since), period by period.
+
+        ``by``: "hour", "day" or "month", of UTC. From the period that ``since`` lies in, up to ``until``, by default to
+        the end of the present one; without ``since`` the last 24 hours, 30 days or 12 months. Idle periods are there,
+        with zeros. Servers write what they count every `Settings.usage_flush_interval` seconds, so this is as far
+        behind. Raises Fault if the store keeps no usage.
+        """
+        since, until = span(by, since, until, self._now())
+        project = await self.get_project(project)
+        return told_by(by, await self._kept_usage.usage_by_hour(project.id, key_id, since, until), since, until)
+
+    async def key_totals(self, project: Project | str, *, key_id: str | None = None) -> dict[str, KeyTotals]:
+        """How many requests each key of a project has seen, and when the last one; unused keys are left out.
+
+        ``key_id``: this one only. As far behind as `usage`. Raises Fault if the store keeps no usage.
+        """
+        return await self._kept_usage.key_totals((await self.get_project(project)).id, key_id)
+
+    @property
+    def _kept_usage(self) -> UsageStore:
+        if self._usage is None:
+            raise Fault("this store keeps no usage; for that it needs all of vc_auth.stores.UsageStore")
+        return self._usage
 
     # -- what can be ---------------------------------------------------------------------------------------------------
 
@@ -178,11 +212,11 @@ class Registry:
         expires_in: timedelta | None,
         allowed_networks: Iterable[str | Network] | None,
     ) -> KeyRecord:
-        _check_name("key name", name)
+        check_name("key name", name)
         if expires_in is not None and expires_in <= timedelta(0):
             raise InvalidInput(f"a life of {expires_in} is over before it begins; give more than 0, or None for no end")
-        granted = self._default_scopes if scopes is None else self._check_scopes(scopes)
-        networks = None if allowed_networks is None else _check_networks(allowed_networks)
+        granted = self._default_scopes if scopes is None else check_scopes(scopes, self._known_scopes)
+        networks = None if allowed_networks is None else check_networks(allowed_networks)
         now = self._now()
         return KeyRecord(
             id=_new_id(KEY_ID_PREFIX),
@@ -193,51 +227,13 @@ class Registry:
             scopes=granted,
             allowed_networks=networks,
             created_at=now,
-            expires_at=_later("the key's life", now, expires_in),
+            expires_at=later("the key's life", now, expires_in),
         )
 
     def _check_plan(self, plan: str) -> None:
         if plan not in self._plans:
             raise InvalidInput(f"no plan {plan!r}; the settings know {', '.join(sorted(self._plans))}")
 
-    def _check_scopes(self, scopes: Iterable[str]) -> Scopes:
-        if isinstance(scopes, str):
-            raise InvalidInput(f"scopes={scopes!r} is one string; give a list of scopes, such as [{scopes!r}]")
-        granted = Scopes(scopes)
-        # Not `in`: a wildcard that is known does not make every scope below it known.
-        if unknown := sorted(frozenset(granted) - frozenset(self._known_scopes)):
-            known = ", ".join(sorted(self._known_scopes))
-            raise InvalidInput(f"unknown scope {unknown[0]!r}; the settings know {known}")
-        return granted
-
 
 def _new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(8)
-
-
-def _later(what: str, now: datetime, span: timedelta | None) -> datetime | None:
-    try:
-        return None if span is None else now + span
-    except OverflowError:
-        raise InvalidInput(f"{what} of {span} ends after the year 9999; give a shorter one") from None
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME:
-        raise InvalidInput(f"a {what} is a text of 1 to {LONGEST_NAME} characters")
-    if not name.isprintable() or name != name.strip() or any(quote in name for quote in "\"'`\\"):
-        raise InvalidInput(
-            f"{what} {name!r} has a control character, a quote, a backslash, or a space at an end; use other characters"
-        )
-
-
-def _check_networks(networks: Iterable[str | Network]) -> tuple[Network, ...]:
-    if isinstance(networks, str):
-        raise InvalidInput(f"allowed_networks={networks!r} is one string; give a list, such as [{networks!r}]")
-    try:
-        checked = tuple(parse_network(str(network)) for network in networks)
-    except ValueError as error:
-        raise InvalidInput(str(error)) from None
-    if not checked:
-        raise InvalidInput("allowed_networks is empty, so the key could be used nowhere; give None for anywhere")
-    return checked

@@ -10,6 +10,7 @@ from vc_auth.addresses import parse_network
 from vc_auth.environment import read
 from vc_auth.errors import Problem, SettingsError
 from vc_auth.keys import DEFAULT_PREFIX, is_prefix
+from vc_auth.masking import masked
 from vc_auth.paths import problem_with
 from vc_auth.plans import ENTERPRISE, FREE, PRO, Plan
 from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, is_scope
@@ -70,6 +71,9 @@ class Settings:
     """How long a look-up may take before the store counts as unreachable."""
     stale_if_error: float = 30.0
     """How long verified keys go on while the store is unreachable; 0 is not at all."""
+
+    usage_flush_interval: float = 1.0
+    """How often counted usage is written; a process that is killed loses at most what it counted in this time."""
 
     @classmethod
     def from_env(
@@ -168,7 +172,7 @@ def _of_requests(settings: Settings) -> Iterator[Problem]:
         yield Problem("store", *problem)
     if settings.limiter not in ("memory://", "none"):
         hint = "give 'memory://' or 'none', or pass an object to VCAuth(limiter=...)"
-        yield Problem("limiter", f"{_masked(settings.limiter)!r} is no limiter", hint)
+        yield Problem("limiter", f"{masked(settings.limiter, settings.limiter)!r} is no limiter", hint)
     for entry in settings.public_paths:
         if wrong := problem_with(entry):
             yield Problem("public_paths", wrong, "give '/health' for one path, '/docs/*' for it and all below it")
@@ -183,7 +187,7 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
     for name in ("cache_size", "negative_cache_size"):
         if (size := getattr(settings, name)) < 1:
             yield Problem(name, f"{size} remembers nothing, and every request would ask the store", "give at least 1")
-    for name in ("cache_ttl", "negative_ttl", "store_timeout"):
+    for name in ("cache_ttl", "negative_ttl", "store_timeout", "usage_flush_interval"):
         if not 0 < (seconds := getattr(settings, name)) < float("inf"):
             yield Problem(name, f"{seconds} is no time to wait", "give seconds above 0")
     if not 0 <= settings.stale_if_error < float("inf"):
@@ -197,14 +201,9 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
         )
 
 
-def _masked(url: str) -> str:
-    """A URL as it may be shown, without its password."""
-    return re.sub(r"(//[^/@:]*:).*@", r"\1***@", url)
-
-
 def problem_with_store(url: str) -> tuple[str, str] | None:
     """What is wrong with a store's URL, and what would be right; None if it is good."""
-    shown = repr(_masked(url))
+    shown = repr(masked(url, url))
     path = sqlite_path(url)
     if url == "memory://" or (path and not re.search(r"[?#\x00]|^:memory:$|/$", path)):
         return None

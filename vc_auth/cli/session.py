@@ -4,20 +4,20 @@ Exit codes: 0 if it was done, 1 if it failed (not found, conflict, store unreach
 """
 
 import asyncio
-import re
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import click
 
 from vc_auth import Settings, VCAuth
 from vc_auth.cli.console import shown
 from vc_auth.errors import Fault, InvalidInput, NotFound, SettingsError
+from vc_auth.masking import masked
 from vc_auth.settings import sqlite_path
 
 T = TypeVar("T")
@@ -48,7 +48,8 @@ class Session:
 
         ``may_create``: whether a file that is not there is a new one, not a mistake.
         """
-        return asyncio.run(self._run(work, may_create))
+        with _ended_by_ctrl_c():
+            return asyncio.run(self._run(work, may_create))
 
     async def _run(self, work: Callable[[VCAuth], Awaitable[T]], may_create: bool) -> T:
         async with open_auth(self.url, may_create=may_create) as auth:
@@ -66,6 +67,22 @@ async def open_auth(url: str | None, *, may_create: bool) -> AsyncIterator[VCAut
     # Not `async with`: that would follow the store's changes, which is for requests. The store opens itself.
     async with aclosing(VCAuth(settings)) as auth:
         yield auth
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Let Ctrl+C end the process at once, as SIGTERM does: the database rolls back what was not committed.
+
+    Otherwise asyncio would first close the store, which lets a change that waits for another process's lock come to its
+    end: it would be made after somebody called it off, and a new key shown to nobody.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # not if Ctrl+C is ignored, as in the background of a shell
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_that_it_exists(path: str) -> None:
@@ -109,15 +126,3 @@ def _failing_in_sentences(url: str | None) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  # nobody at a shell can do anything with a traceback
         first_line = str(error).partition("\n")[0]
         raise Refused(masked(f"unexpected {type(error).__name__}: {first_line}", url)) from None
-
-
-def masked(text: str, url: str | None) -> str:
-    """The text without the password of the store's URL, in whatever form it stands there."""
-    password = re.search(r"//[^/@:]*:(.*)@", url or "", re.DOTALL)
-    for form in _forms(password[1]) if password else ():
-        text = text.replace(f":{form}@", ":***@")
-    return re.sub(r"(password=)[^&\s'\"]+", r"\1***", text)
-
-
-def _forms(password: str) -> set[str]:
-    return {password, unquote(password), repr(password)[1:-1]}

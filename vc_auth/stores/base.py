@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from vc_auth.records import KeyRecord, Project
+from vc_auth.records import KeyRecord, KeyTotals, Project, Usage, UsageBatch
 from vc_auth.stores.changes import Change
 
 
@@ -61,6 +61,31 @@ class KeyStore(KeyFinder, Protocol):
 
     async def delete_key(self, key_id: str, at: datetime) -> None:
         """Raises NotFound, or Conflict if the key is still active at ``at``."""
+
+
+@runtime_checkable
+class UsageStore(Protocol):
+    """A store that keeps usage, too. `vc_auth.testing.UsageStoreContract` is the same in tests.
+
+    Nothing here can change a record: a worker that has slept for a week may add what it counted, and that is all.
+    """
+
+    async def add_usage(self, batch: UsageBatch) -> None:
+        """Add the batch to each key, hour and project, wholly and once.
+
+        A batch whose ``seq`` is not above that of its worker's last one was added already, and changes nothing; what it
+        was is remembered for a month of the worker's silence at least. Keys that are deleted, or were never there,
+        count for their project all the same. Raises BackendError (or anything else) when the outcome is unknown.
+        """
+
+    async def usage_by_hour(self, project_id: str, key_id: str | None, since: datetime, until: datetime) -> list[Usage]:
+        """The hours that begin at ``since`` or later and before ``until``, in their order; idle ones are left out.
+
+        Of one key of the project, also of a deleted one; None is all of them together. Nothing for what is not there.
+        """
+
+    async def key_totals(self, project_id: str, key_id: str | None = None) -> dict[str, KeyTotals]:
+        """What the project's keys (None), or one of them, were used for, by their ids; unused ones are left out."""
 
 
 @runtime_checkable

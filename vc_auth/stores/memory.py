@@ -4,13 +4,55 @@ from dataclasses import replace
 from datetime import datetime
 
 from vc_auth.errors import Conflict, NotFound
-from vc_auth.records import KeyRecord, Project
+from vc_auth.records import KeyRecord, KeyTotals, Project, Usage, UsageBatch, UsageCount
 
 
-class MemoryKeyStore:
-    """A `vc_auth.stores.KeyStore` in dictionaries. No verb awaits anything, so each is atomic on its loop."""
+class MemoryUsage:
+    """A `vc_auth.stores.UsageStore` in dictionaries. No verb awaits anything, so each is atomic on its loop."""
 
     def __init__(self) -> None:
+        self._last_seqs: dict[str, int] = {}  # worker -> seq
+        self._hours: dict[tuple[str, str | None], dict[datetime, Usage]] = {}  # project id and key id (None: all)
+        self._totals: dict[str, dict[str, KeyTotals]] = {}  # project id -> key id
+
+    async def add_usage(self, batch: UsageBatch) -> None:
+        """See `vc_auth.stores.UsageStore`, also for the verbs below."""
+        if batch.seq <= self._last_seqs.get(batch.worker, 0):
+            return
+        self._last_seqs[batch.worker] = batch.seq
+        for count in batch.counts:
+            for key_id in (count.key_id, None):
+                hours = self._hours.setdefault((count.project_id, key_id), {})
+                hours[count.hour] = _sum(hours.get(count.hour, Usage(count.hour)), count)
+            totals = self._totals.setdefault(count.project_id, {})
+            before = totals.get(count.key_id, KeyTotals())
+            requests = before.requests + count.admitted + count.limited + count.forbidden
+            last = max(before.last_used_at or count.last_used_at, count.last_used_at)
+            totals[count.key_id] = KeyTotals(requests, last)
+
+    async def usage_by_hour(self, project_id: str, key_id: str | None, since: datetime, until: datetime) -> list[Usage]:
+        hours = self._hours.get((project_id, key_id), {})
+        return [hours[hour] for hour in sorted(hours) if since <= hour < until]
+
+    async def key_totals(self, project_id: str, key_id: str | None = None) -> dict[str, KeyTotals]:
+        totals = self._totals.get(project_id, {})
+        return {known: totals[known] for known in totals if key_id in (known, None)}
+
+
+def _sum(usage: Usage, count: UsageCount) -> Usage:
+    return Usage(
+        usage.start,
+        usage.admitted + count.admitted,
+        usage.limited + count.limited,
+        usage.forbidden + count.forbidden,
+    )
+
+
+class MemoryKeyStore(MemoryUsage):
+    """A `vc_auth.stores.KeyStore` and `UsageStore` in dictionaries. No verb awaits anything, so each is atomic."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._projects: dict[str, Project] = {}
         self._keys: dict[str, KeyRecord] = {}
         self._ids: dict[str, str] = {}  # digest -> key id

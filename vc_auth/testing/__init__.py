@@ -10,10 +10,21 @@ Inherit a contract, say how to open what you wrote, and run pytest with pytest-a
 
 import pytest
 
-pytest.register_assert_rewrite("vc_auth.testing.limiters", "vc_auth.testing.stores")  # before they are imported
+pytest.register_assert_rewrite(
+    "vc_auth.testing.limiters", "vc_auth.testing.stores", "vc_auth.testing.usage"
+)  # before they are imported
 
 from vc_auth.testing.clock import TurnableClock  # noqa: E402
 from vc_auth.testing.limiters import LimiterContract  # noqa: E402
 from vc_auth.testing.stores import KeyStoreContract, some_key, some_project  # noqa: E402
+from vc_auth.testing.usage import UsageStoreContract, some_count  # noqa: E402
 
-__all__ = ["KeyStoreContract", "LimiterContract", "TurnableClock", "some_key", "some_project"]
+__all__ = [
+    "KeyStoreContract",
+    "LimiterContract",
+    "TurnableClock",
+    "UsageStoreContract",
+    "some_count",
+    "some_key",
+    "some_project",
+]

@@ -24,6 +24,8 @@ _SENTENCES: Final = {
     "SQLITE_NOTADB": "is no SQLite database",
 }
 
+_CLOSED: Final = frozenset({"connection closed", "no active connection"})  # aiosqlite's words
+
 
 def code_of(error: Exception) -> str:
     """SQLite's primary result code, such as ``SQLITE_BUSY``; empty if there is none."""
@@ -49,3 +51,7 @@ def faults_of(where: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise fault_of(error, where) from None
+    except ValueError as error:
+        if str(error).lower() not in _CLOSED:
+            raise
+        raise BackendError(f"{where} was closed") from None

@@ -51,12 +51,9 @@ async def changes_of(database: Database, poll_interval: float) -> AsyncGenerator
 
 async def _look(driver: Driver, database: Database) -> int:
     """The connection's data version. Raises BackendError if there is no use in waiting for it to move."""
-    try:
-        ((version, is_in_place),) = await driver.execute_fetchall(_LOOK)
-    except ValueError:  # aiosqlite's word for it
-        raise BackendError(f"{database.where} was closed") from None
+    ((version, is_in_place),) = await driver.execute_fetchall(_LOOK)
     if not is_in_place:
-        await database.aclose()  # all its connections read a file that nobody else sees any more
+        await database.leave(driver)  # all its connections read a file that nobody else sees any more
         raise BackendError(f"{database.where} was moved, deleted or replaced")
     return int(version)
 

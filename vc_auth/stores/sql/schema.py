@@ -25,7 +25,7 @@ from vc_auth.clock import EPOCH
 from vc_auth.records import Network, Scopes
 
 APPLICATION_ID: Final = 0x76634B59  # "vcKY": marks the file as ours; `file keys.db` shows it
-VERSION: Final = 1
+VERSION: Final = 2
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -110,6 +110,46 @@ changes: Final = Table(
 )
 
 
+# Usage has tables of its own, without triggers: writing it touches nothing that a key may do, and makes nobody forget.
+# Projects have sums of their own, so that a year of thousands of keys is 8,760 rows.
+
+COUNTS: Final = ("admitted", "limited", "forbidden")
+
+
+def _hours(name: str, *ids: str) -> Table:
+    """Usage by the hour. The rows are found by their primary key alone, so they live in its index."""
+    return Table(
+        name,
+        metadata,
+        *(Column(column, Text, primary_key=True) for column in ids),
+        Column("hour", Moment, primary_key=True),
+        *(Column(column, BigInteger, nullable=False) for column in COUNTS),
+        sqlite_with_rowid=False,
+    )
+
+
+key_hours: Final = _hours("key_hours", "project_id", "key_id")
+project_hours: Final = _hours("project_hours", "project_id")
+
+key_totals: Final = Table(
+    "key_totals",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("last_used_at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+usage_workers: Final = Table(
+    "usage_workers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("seen_at", Moment, nullable=False, index=True),
+)
+
+
 def create(connection: Connection) -> None:
     """Create all of it. The transaction is the caller's."""
     metadata.create_all(connection, checkfirst=False)
@@ -118,6 +158,12 @@ def create(connection: Connection) -> None:
     for trigger in _triggers("project", "projects", "id", "name"):
         connection.execute(text(trigger))
     connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+
+
+def upgrade(connection: Connection) -> None:
+    """Add what schema 1 had not: usage. The transaction is the caller's."""
+    metadata.create_all(connection)
     connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
 

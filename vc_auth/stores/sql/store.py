@@ -1,6 +1,6 @@
 """The verbs of a `vc_auth.stores.KeyStore`, each one transaction."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import wraps
@@ -8,14 +8,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vc_auth.errors import Conflict, NotFound
-from vc_auth.records import KeyRecord, Project
+from vc_auth.records import KeyRecord, KeyTotals, Project, Usage, UsageBatch
 from vc_auth.stores.changes import Change
+from vc_auth.stores.sql import usage
 from vc_auth.stores.sql.database import Database
 from vc_auth.stores.sql.feed import changes_of, prune
+from vc_auth.stores.sql.pool import LookUp
 from vc_auth.stores.sql.schema import keys, projects
 
 P = ParamSpec("P")
@@ -29,6 +31,7 @@ _select_projects: Final = select(*(projects.c[name] for name in _PROJECT))
 _select_keys: Final = select(
     *(keys.c[name] for name in _KEY), *(projects.c[name].label(_OF_PROJECT + name) for name in _PROJECT)
 ).join_from(keys, projects)
+_by_digest: Final = LookUp(_select_keys, keys.c.digest)
 
 
 def _reading(
@@ -57,7 +60,9 @@ def _writing(
 
 
 class SQLKeyStore:
-    """A `vc_auth.stores.KeyStore` in a SQLite file that several processes may share; others' changes are told.
+    """A `vc_auth.stores.KeyStore` and `UsageStore` in a SQLite file that several processes may share.
+
+    Others' changes of keys and projects are told; usage tells nobody.
 
     It opens itself on first use, and again on a new event loop; `open` is there to fail early, `aclose` to be called at
     the end. ``busy_timeout``: seconds that a change waits while another process writes. ``poll_interval``: seconds
@@ -85,10 +90,9 @@ class SQLKeyStore:
         """See `vc_auth.stores.TellsChanges`."""
         return changes_of(self.database, self._poll_interval)
 
-    @_reading
-    async def find(self, connection: AsyncConnection, digest: str) -> KeyRecord | None:
+    async def find(self, digest: str) -> KeyRecord | None:
         """See `vc_auth.stores.KeyFinder`."""
-        row = (await connection.execute(_select_keys.where(keys.c.digest == digest))).mappings().first()
+        row = await self.database.find(_by_digest, digest)
         return None if row is None else _record(row)
 
     @_writing
@@ -156,6 +160,16 @@ class SQLKeyStore:
             raise Conflict(f"key {key_id} is active; revoke it first")
         await connection.execute(delete(keys).where(keys.c.id == key_id))
 
+    async def add_usage(self, batch: UsageBatch) -> None:
+        """See `vc_auth.stores.UsageStore`, also for the verbs below."""
+        await self.database.write(lambda connection: usage.add(connection, batch))
+
+    async def usage_by_hour(self, project_id: str, key_id: str | None, since: datetime, until: datetime) -> list[Usage]:
+        return await self.database.read(lambda connection: usage.by_hour(connection, project_id, key_id, since, until))
+
+    async def key_totals(self, project_id: str, key_id: str | None = None) -> dict[str, KeyTotals]:
+        return await self.database.read(lambda connection: usage.totals(connection, project_id, key_id))
+
 
 # -- steps of a verb ---------------------------------------------------------------------------------------------------
 
@@ -196,6 +210,6 @@ async def _change_key(connection: AsyncConnection, record: KeyRecord, **values: 
     return replace(record, **values)
 
 
-def _record(row: RowMapping) -> KeyRecord:
+def _record(row: Mapping[Any, Any]) -> KeyRecord:
     project = Project(**{name: row[_OF_PROJECT + name] for name in _PROJECT})
     return KeyRecord(project=project, **{name: row[name] for name in _KEY})
