@@ -181,7 +181,9 @@ async def _refusals(store: MemoryKeyStore, ours: ASGIApp, keys: Sequence[str]) -
 
 
 def _auth(store: MemoryKeyStore, *, limiter: str = "memory://", plan: Plan = GENEROUS) -> VCAuth:
-    settings = Settings(limiter=limiter, plans=(plan,), public_paths=("/health",), cache_ttl=FAR, negative_ttl=FAR)
+    settings = Settings(
+        store="memory://", limiter=limiter, plans=(plan,), public_paths=("/health",), cache_ttl=FAR, negative_ttl=FAR
+    )
     return VCAuth(settings, store=store)
 
 

@@ -20,7 +20,7 @@ from vc_auth.testing import TurnableClock, some_key, some_project
 
 
 async def test_it_is_a_context_manager_for_scripts() -> None:
-    async with VCAuth(Settings()) as auth:
+    async with VCAuth(Settings(store="memory://")) as auth:
         assert (await get(APIKeyMiddleware(App(), auth), await new_key(auth))).status == 200
 
 

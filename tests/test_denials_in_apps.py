@@ -96,7 +96,7 @@ def mounted_below_all(endpoint: Any, middleware: list[Middleware]) -> ASGIApp:
 @pytest.mark.parametrize("build", [plain, mounted, mounted_in_debug_mode, mounted_below_all])
 @pytest.mark.parametrize("order", list(itertools.permutations([OURS, BASE, GZIP, CORS])))
 async def test_under_middleware_in_every_order(order: tuple[Any, ...], build: Any, endpoint: Any) -> None:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     app = build(endpoint, stack(auth, order))
     headers = [*bearer(await new_key(auth)), (b"origin", b"https://app.example")]
     answer = await call(app, http_scope(headers, "/sub/route"))
@@ -110,14 +110,14 @@ async def test_under_middleware_in_every_order(order: tuple[Any, ...], build: An
 
 @pytest.mark.parametrize("middleware", [(OURS,), (OURS, GZIP), (GZIP, OURS, CORS)])
 async def test_past_a_handler_of_the_mounted_app_that_answers_otherwise(middleware: tuple[Any, ...]) -> None:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     app = mounted_with_its_own_handler(raising, stack(auth, middleware))
     answer = await get(app, await new_key(auth), "/sub/route")
     assert (answer.status, answer.body) == (403, FORBIDDEN)
 
 
 async def guarded(endpoint: Any, **options: Any) -> tuple[ASGIApp, str]:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     app = Starlette(routes=[Route("/", endpoint)], middleware=[Middleware(APIKeyMiddleware, auth=auth)], **options)
     return app, await new_key(auth)
 
@@ -186,7 +186,7 @@ async def test_an_answer_given_while_a_denial_is_handled_goes_out_unchanged() ->
         except Forbidden:
             await JSONResponse({"sorry": True}, 402)(scope, receive, send)
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     answer = await get(APIKeyMiddleware(app, auth), await new_key(auth))
     assert (answer.status, answer.body) == (402, b'{"sorry":true}')
     assert answer.headers["x-ratelimit-remaining"] == "99"
@@ -210,7 +210,7 @@ async def test_an_error_that_is_no_denial_is_a_500_and_raised_on() -> None:
         raise OSError("disk")
 
     for build in (plain, mounted):
-        auth = VCAuth(Settings())
+        auth = VCAuth(Settings(store="memory://"))
         answer_and_error: list[Any] = []
         app = build(endpoint, [Middleware(BASE), Middleware(OURS, auth=auth), Middleware(BASE)])
 
@@ -236,7 +236,7 @@ async def test_a_500_of_the_application_arrives_whole_however_it_comes(parts: li
             await send({"type": "http.response.body", "body": part, "more_body": number < len(parts)})
         order.append("the application ends")
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
 
     async def send(message: Any) -> None:
         order.append(str(message.get("status", message.get("body"))))
@@ -255,7 +255,7 @@ async def test_messages_before_the_answer_pass_at_once() -> None:
         await send({"type": "http.response.early_hint", "links": []})
         raise Forbidden
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     answer = await get(APIKeyMiddleware(app, auth), await new_key(auth))
     assert answer.messages[0]["type"] == "http.response.early_hint"
     assert (answer.status, answer.body) == (403, FORBIDDEN)
@@ -263,7 +263,7 @@ async def test_messages_before_the_answer_pass_at_once() -> None:
 
 async def test_cors_outside_answers_preflights_and_marks_our_denials() -> None:
     """As the README shows it."""
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     app = plain(raising, stack(auth, (CORS, OURS)))
     origin = (b"origin", b"https://app.example")
     preflight = http_scope([origin, (b"access-control-request-method", b"GET")], "/sub/route", "OPTIONS")

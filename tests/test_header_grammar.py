@@ -33,7 +33,7 @@ class Door:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self.app = App()
-        self.auth = VCAuth(Settings(limiter="none"))
+        self.auth = VCAuth(Settings(store="memory://", limiter="none"))
         self.key = self.runner.run(new_key(self.auth)).encode()
         self.middleware = APIKeyMiddleware(self.app, self.auth)
 
@@ -158,7 +158,7 @@ async def test_a_token_that_is_no_key_is_never_asked_for() -> None:
 
 
 async def test_several_prefixes_are_accepted_and_the_first_one_issues() -> None:
-    old = VCAuth(Settings(key_prefixes=("sk-",)))
+    old = VCAuth(Settings(store="memory://", key_prefixes=("sk-",)))
     auth = VCAuth(Settings(key_prefixes=("vc_prod_", "sk-")), store=old.store)
     for key in (await new_key(old), issued := await new_key(auth)):
         assert (

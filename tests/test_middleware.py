@@ -36,7 +36,7 @@ def app() -> App:
 @pytest.fixture
 def guarded(app: App, clock: TurnableClock) -> Callable[..., APIKeyMiddleware]:
     def build(project: Any = None, own_store: Any = None, own_limiter: Any = None, **settings: Any) -> APIKeyMiddleware:
-        auth = VCAuth(Settings(**settings), store=own_store, limiter=own_limiter, clock=clock)
+        auth = VCAuth(Settings(**{"store": "memory://", **settings}), store=own_store, limiter=own_limiter, clock=clock)
         return APIKeyMiddleware(app, auth, project=project)
 
     return build
@@ -230,7 +230,7 @@ async def test_what_the_application_says_of_its_limits_is_left_alone(clock: Turn
         await send(start)
         await send({"type": "http.response.body"})
 
-    auth = VCAuth(Settings(), clock=clock)
+    auth = VCAuth(Settings(store="memory://"), clock=clock)
     answer = await get(APIKeyMiddleware(app, auth), await new_key(auth))
     assert answer.headers == {
         "X-RateLimit-Limit": "7",
@@ -246,7 +246,7 @@ async def test_an_answer_without_headers_gets_ours() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204})
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     answer = await get(APIKeyMiddleware(app, auth), await new_key(auth))
     assert answer.headers["x-ratelimit-limit"] == "100"
 
@@ -508,7 +508,7 @@ async def test_an_unknown_scope_type_is_refused(guarded: Callable[..., APIKeyMid
 
 
 async def test_the_same_guard_twice_in_one_stack_charges_once(clock: TurnableClock) -> None:
-    app, auth = App(), VCAuth(Settings(), clock=clock)
+    app, auth = App(), VCAuth(Settings(store="memory://"), clock=clock)
     key = await new_key(auth)
     answer = await get(APIKeyMiddleware(APIKeyMiddleware(app, auth), auth), key)
     assert answer.headers["x-ratelimit-remaining"] == "99"
@@ -516,7 +516,7 @@ async def test_the_same_guard_twice_in_one_stack_charges_once(clock: TurnableClo
 
 
 async def test_the_inner_one_of_two_still_asks_for_its_own_project() -> None:
-    app, auth = App(), VCAuth(Settings())
+    app, auth = App(), VCAuth(Settings(store="memory://"))
     key = await new_key(auth)
     for project, status in [("acme", 200), ("other", 403)]:
         stack = APIKeyMiddleware(APIKeyMiddleware(app, auth, project=project), auth)
@@ -526,7 +526,7 @@ async def test_the_inner_one_of_two_still_asks_for_its_own_project() -> None:
 
 
 async def test_two_different_guards_in_one_stack_each_do_their_work() -> None:
-    app, one, other = App(), VCAuth(Settings()), VCAuth(Settings())
+    app, one, other = App(), VCAuth(Settings(store="memory://")), VCAuth(Settings(store="memory://"))
     key = await new_key(one)
     stack = APIKeyMiddleware(APIKeyMiddleware(app, other), one)
     assert (await get(stack, key)).body == INVALID
@@ -548,7 +548,7 @@ async def test_streams_go_out_as_they_come_and_the_body_is_never_read() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     await APIKeyMiddleware(app, auth)(http_scope(bearer(await new_key(auth))), receive, send)
     assert len(sent) == 4
 
@@ -557,6 +557,6 @@ async def test_settings_come_from_the_environment_or_are_given(monkeypatch: pyte
     monkeypatch.setenv("VC_AUTH_PUBLIC_PATHS", "/health")
     app = App()
     assert (await get(APIKeyMiddleware(app), path="/health")).status == 200
-    assert (await get(APIKeyMiddleware(app, settings=Settings()), path="/health")).status == 401
+    assert (await get(APIKeyMiddleware(app, settings=Settings(store="memory://")), path="/health")).status == 401
     with pytest.raises(TypeError, match="either auth= or settings="):
-        APIKeyMiddleware(app, VCAuth(Settings()), settings=Settings())
+        APIKeyMiddleware(app, VCAuth(Settings(store="memory://")), settings=Settings(store="memory://"))

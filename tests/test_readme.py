@@ -34,7 +34,7 @@ class Failing:
 
 
 async def answers() -> list[Any]:
-    auth = VCAuth(Settings(cost=100), clock=TurnableClock())
+    auth = VCAuth(Settings(store="memory://", cost=100), clock=TurnableClock())
     key, other = await new_key(auth), await new_key(auth, "other")
     guarded = APIKeyMiddleware(App(), auth, project="acme")
     nothing: Headers = []
@@ -67,7 +67,7 @@ def test_the_plans_in_the_table_are_the_plans() -> None:
 
 async def test_the_limit_headers_are_those_of_a_first_request() -> None:
     shown = dict(line.split(": ", 1) for line in re.findall(r"^(?:X-)?RateLimit.*: .*$", README, re.MULTILINE))
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     sent = (await get(APIKeyMiddleware(App(), auth), await new_key(auth))).headers
     del shown["X-RateLimit-Reset"], sent["x-ratelimit-reset"]
     del sent["content-length"]
@@ -75,7 +75,8 @@ async def test_the_limit_headers_are_those_of_a_first_request() -> None:
 
 
 @pytest.fixture
-def namespace() -> dict[str, Any]:
+def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(tmp_path)  # its keys.db is made where it runs
     names: dict[str, Any] = {"__name__": "readme"}
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), names)

@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def registry(clock: TurnableClock) -> Registry:
-    return VCAuth(Settings(), clock=clock).registry
+    return VCAuth(Settings(store="memory://"), clock=clock).registry
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ async def test_an_empty_set_of_scopes_allows_nothing(registry: Registry, key: Ne
 @given(st.text(max_size=110))
 def test_no_name_is_half_accepted(name: str) -> None:
     """Whatever is accepted is shown on one line as it was written."""
-    registry = VCAuth(Settings()).registry
+    registry = VCAuth(Settings(store="memory://")).registry
     try:
         project = asyncio.run(registry.create_project(name))
     except InvalidInput as error:

@@ -37,7 +37,7 @@ async def by_starlette(request: Request) -> Response:
 
 
 def guard(endpoint: Any, **settings: Any) -> tuple[Starlette, VCAuth]:
-    auth = VCAuth(Settings(**settings))
+    auth = VCAuth(Settings(store="memory://", **settings))
     return Starlette(routes=[Route("/", endpoint)], middleware=[Middleware(APIKeyMiddleware, auth=auth)]), auth
 
 
@@ -79,7 +79,7 @@ async def test_a_public_request_has_no_scopes() -> None:
 
 
 async def test_the_request_may_be_given_by_name() -> None:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     app = App()
     await get(APIKeyMiddleware(app, auth), await new_key(auth))
     assert (await function(request=Request(app.scopes[0]))).status_code == 200

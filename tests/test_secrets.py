@@ -55,7 +55,7 @@ async def test_no_denial_carries_a_frame_that_holds_the_key(
             return None
 
     auth = VCAuth(Settings(**settings), store=MemoryKeyStore() if store is MemoryKeyStore else Failing())
-    issuer = auth if store is MemoryKeyStore else VCAuth(Settings())
+    issuer = auth if store is MemoryKeyStore else VCAuth(Settings(store="memory://"))
     key = await new_key(issuer, **options)
     if denial is RateLimited:
         await auth.guard.admit(bearer(key))
@@ -72,7 +72,7 @@ async def test_a_cancelled_request_leaves_no_key_behind(watch: Watch) -> None:
             return None
 
     auth = VCAuth(Settings(), store=Hanging())
-    key = await new_key(VCAuth(Settings()))
+    key = await new_key(VCAuth(Settings(store="memory://")))
     request = asyncio.create_task(auth.guard.admit(bearer(key)))
     await asyncio.sleep(0.01)
     request.cancel()
@@ -84,7 +84,7 @@ async def test_a_cancelled_request_leaves_no_key_behind(watch: Watch) -> None:
 
 
 async def test_nothing_of_the_package_holds_a_key_after_a_request() -> None:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     middleware = APIKeyMiddleware(App(), auth)
     key = await new_key(auth)
     await get(middleware, key)
@@ -108,7 +108,7 @@ def _reachable(root: object) -> list[object]:
 
 
 async def test_answers_hold_nothing_of_what_was_sent() -> None:
-    middleware = APIKeyMiddleware(App(), VCAuth(Settings()))
+    middleware = APIKeyMiddleware(App(), VCAuth(Settings(store="memory://")))
     for value in (b"Bearer vc_" + b"a" * 32, b"Bearer something-secret", b"Basic c2VjcmV0OnNlY3JldA=="):
         answer = await call(middleware, http_scope([(b"authorization", value)]))
         assert value.split()[1] not in repr(answer.messages).encode()

@@ -80,7 +80,7 @@ def test_scopes_of_ones_own_are_known_when_they_are_listed() -> None:
 
 def test_every_setting_is_read_from_the_environment() -> None:
     environment = {
-        "VC_AUTH_STORE": "memory://",
+        "VC_AUTH_STORE": "sqlite:////srv/keys.db",
         "VC_AUTH_LIMITER": "none",
         "VC_AUTH_PLANS": "free=60/minute:100, gold=10 per 5 seconds:20",
         "VC_AUTH_LIMIT_BY": "project",
@@ -97,6 +97,7 @@ def test_every_setting_is_read_from_the_environment() -> None:
         "PATH": "/bin",
     }
     assert Settings.from_env(environment) == Settings(
+        store="sqlite:////srv/keys.db",
         limiter="none",
         plans=(FREE, Plan("gold", rate="10 per 5 seconds", burst=20)),
         limit_by="project",

@@ -18,7 +18,7 @@ CLOSE = {"type": "websocket.close", "code": 1008, "reason": ""}
 
 
 async def test_a_refused_handshake_gets_the_same_answer_where_the_server_can_send_one() -> None:
-    auth = VCAuth(Settings(cost=100))
+    auth = VCAuth(Settings(store="memory://", cost=100))
     middleware = APIKeyMiddleware(App(), auth)
     key = await new_key(auth)
     answer = await call(middleware, websocket_scope([], **DENIAL), CONNECT)
@@ -35,12 +35,12 @@ async def test_a_refused_handshake_gets_the_same_answer_where_the_server_can_sen
 
 @pytest.mark.parametrize("extensions", [{}, {"extensions": None}, {"extensions": {"tls": {}}}])
 async def test_elsewhere_it_is_closed_with_1008_before_it_is_accepted(extensions: dict[str, Any]) -> None:
-    middleware = APIKeyMiddleware(App(), VCAuth(Settings()))
+    middleware = APIKeyMiddleware(App(), VCAuth(Settings(store="memory://")))
     assert (await call(middleware, websocket_scope([], **extensions), CONNECT)).messages == [CLOSE]
 
 
 async def test_nothing_is_sent_before_the_handshake_was_received_or_after_it_is_gone() -> None:
-    middleware = APIKeyMiddleware(App(), VCAuth(Settings()))
+    middleware = APIKeyMiddleware(App(), VCAuth(Settings(store="memory://")))
     answer = Answer()
     order: list[str] = []
 
@@ -58,7 +58,7 @@ async def test_nothing_is_sent_before_the_handshake_was_received_or_after_it_is_
 
 
 async def test_an_admitted_handshake_is_accepted_with_its_limit_headers() -> None:
-    app, auth = App(), VCAuth(Settings())
+    app, auth = App(), VCAuth(Settings(store="memory://"))
     middleware = APIKeyMiddleware(app, auth)
     answer = await call(middleware, websocket_scope(bearer(await new_key(auth))), CONNECT)
     (accept,) = answer.messages
@@ -73,7 +73,7 @@ async def test_an_accepted_websocket_talks_as_it_would_without_us() -> None:
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": (await receive())["text"]})
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     scope = websocket_scope(bearer(await new_key(auth)))
     answer = await call(APIKeyMiddleware(echo, auth), scope, CONNECT, {"type": "websocket.receive", "text": "hello"})
     assert answer.messages[1:] == [{"type": "websocket.send", "text": "hello"}]
@@ -86,7 +86,7 @@ async def test_a_denial_raised_before_the_accept_is_answered(received: bool) -> 
             assert await receive() == CONNECT
         raise Forbidden
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     scope = websocket_scope(bearer(await new_key(auth)), **DENIAL)
     answer = await call(APIKeyMiddleware(app, auth), scope, CONNECT)
     assert (answer.status, answer.body) == (403, FORBIDDEN)
@@ -98,13 +98,13 @@ async def test_a_denial_raised_after_the_accept_is_raised_on() -> None:
         await send({"type": "websocket.accept"})
         raise Forbidden
 
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     with pytest.raises(Forbidden):
         await call(APIKeyMiddleware(app, auth), websocket_scope(bearer(await new_key(auth))), CONNECT)
 
 
 def test_requires_refuses_a_websocket_that_lacks_the_scope() -> None:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
 
     @requires("cache:write")
     async def writing(websocket: WebSocket) -> None:
@@ -136,7 +136,7 @@ def test_requires_refuses_a_websocket_that_lacks_the_scope() -> None:
 
 class Recorded(VCAuth):
     def __init__(self, events: list[str]) -> None:
-        super().__init__(Settings())
+        super().__init__(Settings(store="memory://"))
         self.events = events
         self.failure: Exception | None = None
 
@@ -237,7 +237,7 @@ async def test_an_application_that_dies_while_it_is_up_leaves_nothing_open() -> 
 
 
 def test_a_test_client_that_makes_a_loop_for_every_request_is_served() -> None:
-    auth = VCAuth(Settings())
+    auth = VCAuth(Settings(store="memory://"))
     app = Starlette(routes=[Route("/", App())])
     app.add_middleware(APIKeyMiddleware, auth=auth)
     client = TestClient(app)

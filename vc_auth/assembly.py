@@ -10,7 +10,7 @@ from vc_auth.clock import Clock
 from vc_auth.errors import BackendError, Fault, StoreError
 from vc_auth.guard import Guard
 from vc_auth.keys import KeyFormat
-from vc_auth.limiters import Limiter, MemoryLimiter, open_limiter
+from vc_auth.limiters import Limiter, MemoryLimiter, Peeking, open_limiter
 from vc_auth.registry import Registry
 from vc_auth.settings import Settings
 from vc_auth.stores import CachedKeyFinder, CachedKeyStore, HasLifetime, KeyFinder, KeyStore, UsageStore, open_store
@@ -22,6 +22,8 @@ logger: Final = logging.getLogger("vc_auth")
 
 class VCAuth:
     """Everything for one application: ``auth.guard`` for requests, ``auth.registry`` for operators.
+
+    ``auth.usage`` counts what the guard decides, and writes it behind; None if the store keeps no usage.
 
     ``settings`` default to the environment's (``VC_AUTH_*``). ``store`` and ``limiter`` are objects of your own in
     place of those that the settings name; ``clock`` is anything with ``monotonic_ns`` and ``time_ns``.
@@ -48,17 +50,13 @@ class VCAuth:
         self._usage_store = self._source if isinstance(self._source, UsageStore) else None
         self.usage = self._counter(self._usage_store)
         self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
-        self.guard = Guard(
-            self.store,
-            self.limiter,
-            plans=self._plans,
-            key_format=self._key_format,
-            clock=clock,
-            cost=settings.cost,
-            limit_by_project=settings.limit_by == "project",
-            count=self.usage.count if self.usage is not None else None,
-        )
+        self.guard = self._guard(self.limiter, self.usage)
         self._opened = 0
+
+    @property
+    def rehearsal(self) -> Guard:
+        """A guard that decides as ``guard`` does, and neither takes a token nor counts."""
+        return self._guard(Peeking(self.limiter) if self.limiter is not None else None, None)
 
     @property
     def registry(self) -> Registry:
@@ -86,6 +84,18 @@ class VCAuth:
             stale_if_error=self.settings.stale_if_error,
         )
         return CachedKeyStore(store, options) if isinstance(store, KeyStore) else CachedKeyFinder(store, options)
+
+    def _guard(self, limiter: Limiter | None, usage: UsageCounter | None) -> Guard:
+        return Guard(
+            self.store,
+            limiter,
+            plans=self._plans,
+            key_format=self._key_format,
+            clock=self.clock,
+            cost=self.settings.cost,
+            limit_by_project=self.settings.limit_by == "project",
+            count=usage.count if usage is not None else None,
+        )
 
     def _counter(self, store: UsageStore | None) -> UsageCounter | None:
         if store is None:

@@ -18,7 +18,7 @@ QUESTION = {"messages": [{"role": "user", "content": "What is a token bucket?"}]
 
 @pytest.fixture
 def auth() -> VCAuth:
-    return VCAuth(Settings(public_paths=("/health",)))
+    return VCAuth(Settings(store="memory://", public_paths=("/health",)))
 
 
 @pytest.fixture

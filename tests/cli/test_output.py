@@ -221,7 +221,7 @@ def test_what_could_not_be_written_is_not_tried_again(monkeypatch: pytest.Monkey
     """Python would flush stdout once more at its end, fail, and exit with 120."""
 
     async def create() -> NewKey:
-        registry = VCAuth(Settings()).registry
+        registry = VCAuth(Settings(store="memory://")).registry
         await registry.create_project("acme")
         return await registry.create_key("acme", "ci")
 

@@ -1,10 +1,10 @@
 """Where buckets live."""
 
 from vc_auth.clock import Clock
-from vc_auth.limiters.base import Limiter
+from vc_auth.limiters.base import Limiter, Peeking
 from vc_auth.limiters.memory import MemoryLimiter
 
-__all__ = ["Limiter", "MemoryLimiter", "open_limiter"]
+__all__ = ["Limiter", "MemoryLimiter", "Peeking", "open_limiter"]
 
 
 def open_limiter(url: str, clock: Clock) -> Limiter | None:

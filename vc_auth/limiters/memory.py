@@ -24,9 +24,9 @@ class MemoryLimiter:
         return len(self._buckets)
 
     async def hit(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
-        """See `vc_auth.limiters.Limiter`."""
+        """See `vc_auth.limiters.Limiter`, also for `peek`."""
         if type(cost) is not int or not 0 < cost <= rate.burst:
-            raise ValueError(f"cost {cost!r} is not a whole number from 1 to the burst, {rate.burst}")
+            raise _impossible(cost, rate)
         now = self._now_ns() // 1_000
         state = self._buckets.get(bucket)
         if state is None:
@@ -36,6 +36,12 @@ class MemoryLimiter:
         state[1] = rate.emission_us
         return decision
 
+    async def peek(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
+        if type(cost) is not int or not 0 < cost <= rate.burst:
+            raise _impossible(cost, rate)
+        tat, emission = self._buckets.get(bucket, (0, 0))
+        return token_bucket(tat, emission, self._now_ns() // 1_000, rate, cost)[1]
+
     def _drop_full(self, now: int) -> None:
         for _ in range(min(2, len(self._buckets))):
             name = next(iter(self._buckets))
@@ -43,3 +49,7 @@ class MemoryLimiter:
                 del self._buckets[name]
             else:
                 self._buckets.move_to_end(name)
+
+
+def _impossible(cost: object, rate: Rate) -> ValueError:
+    return ValueError(f"cost {cost!r} is not a whole number from 1 to the burst, {rate.burst}")

@@ -65,6 +65,14 @@ class LimiterContract:
             second = await limiter.hit("family", FREE.rate)
             assert (second.remaining, second.refill_after_us, second.reset_after_us) == (98, 750_000, 1_750_000)
 
+    async def test_a_peek_says_what_a_hit_would_and_takes_nothing(self) -> None:
+        clock = TurnableClock()
+        async with self.open_limiter(clock) as limiter:
+            for rate, cost in ((FREE.rate, 60), (FREE.rate, 60), (PRO.rate, 7), (FREE.rate, 1)):
+                peeks = [await limiter.peek("family", rate, cost) for _ in range(3)]
+                assert peeks == [await limiter.hit("family", rate, cost)] * 3
+                clock.advance(us=1_234_567)
+
     async def test_buckets_do_not_touch_each_other(self) -> None:
         async with self.open_limiter(TurnableClock()) as limiter:
             await limiter.hit("one", FREE.rate, 100)
@@ -107,4 +115,6 @@ class LimiterContract:
         async with self.open_limiter(TurnableClock()) as limiter:
             with pytest.raises(ValueError, match="from 1 to the burst, 100"):
                 await limiter.hit("family", FREE.rate, cost)
+            with pytest.raises(ValueError, match="from 1 to the burst, 100"):
+                await limiter.peek("family", FREE.rate, cost)
             assert (await limiter.hit("family", FREE.rate)).remaining == 99
