@@ -12,6 +12,7 @@ from support import bearer, call, http_scope
 
 from vc_auth import Settings, VCAuth
 from vc_auth.cli.demo.app import LONGEST_BODY, ResponseCache, create_app
+from vc_auth.errors import BackendError
 
 QUESTION = {"messages": [{"role": "user", "content": "What is a token bucket?"}]}
 
@@ -122,12 +123,23 @@ async def test_a_body_that_ends_early_is_no_error_of_the_server(app: Starlette, 
     assert answer.status == 400
 
 
-def test_usage_says_what_the_key_has_left_after_this_request(client: TestClient) -> None:
+def test_usage_says_what_the_key_has_left_and_was_used_for_after_this_request(client: TestClient) -> None:
     response = client.get("/api/v1/usage")
     display = client.headers["Authorization"].removeprefix("Bearer ")[:7] + "..."
     left = {"project": "acme", "plan": "free", "key": display, "limit": 100, "remaining": 99, "reset": 1}
-    assert words(response) == (200, left)
+    counted = {"admitted": 1, "limited": 0, "forbidden": 0}
+    assert words(response) == (200, {**left, "last_30_days": counted})
     assert response.headers["ratelimit"] == '"free";r=99;t=1'
+
+
+def test_usage_of_a_store_that_is_away_is_a_503(
+    client: TestClient, auth: VCAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise BackendError("away")
+
+    monkeypatch.setattr(auth.source, "usage_by_hour", away)
+    assert words(client.get("/api/v1/usage"))[0] == 503
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/api/v1/check", 405)])

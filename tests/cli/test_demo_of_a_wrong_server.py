@@ -8,10 +8,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vc_auth import VCAuth
 from vc_auth.cli import demo
+from vc_auth.cli.demo import beside, crew
 from vc_auth.cli.demo.app import create_app
 from vc_auth.cli.demo.wire import Exchange, Request, send
 
 Tour = Callable[[], tuple[int, str]]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a wrong server never says is not waited for."""
+    monkeypatch.setattr(beside, "PATIENCE", 0.1)
 
 
 class Falsified:
@@ -75,7 +82,7 @@ def _headers(message: Message) -> list[tuple[bytes, bytes]]:
 def test_an_answer_that_is_not_as_documented_ends_it_with_1(
     tour: Tour, monkeypatch: pytest.MonkeyPatch, falsify: Callable[[Message], Message], told: str
 ) -> None:
-    monkeypatch.setattr(demo, "create_app", Falsified(falsify).create_app)
+    monkeypatch.setattr(crew, "create_app", Falsified(falsify).create_app)
     code, out = tour()
     assert code == 1
     assert "\n \N{BALLOT X}  " in out
@@ -101,7 +108,7 @@ def test_a_server_that_limits_nobody_is_found_out_at_the_burst(tour: Tour, monke
             return last[1]
         return message
 
-    monkeypatch.setattr(demo, "create_app", Falsified(never_refuse).create_app)
+    monkeypatch.setattr(crew, "create_app", Falsified(never_refuse).create_app)
     code, out = tour()
     assert code == 1
     assert "\n \N{BALLOT X}  200 OK" in out

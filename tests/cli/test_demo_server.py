@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from vc_auth.cli.demo import server
-from vc_auth.cli.demo.server import CannotListen, DemoServer, listen
+from vc_auth.cli.demo.server import CannotListen, DemoServer, address_of, listen
 from vc_auth.cli.demo.wire import Request, send
 from vc_auth.keys import KeyFormat
 
@@ -65,7 +65,7 @@ def test_answers_on_one_connection_do_not_wait_for_each_other() -> None:
 def test_the_url_is_one_that_a_client_on_this_machine_can_use(bound: tuple[object, ...], url: str) -> None:
     listener = Mock(spec=socket.socket)
     listener.getsockname.return_value = bound
-    assert DemoServer(living, listener).url == url
+    assert address_of(listener).url == url
 
 
 def test_a_port_that_needs_more_rights_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

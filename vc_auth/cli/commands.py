@@ -3,22 +3,27 @@
 import click
 from rich.console import Console
 
+from vc_auth.cli.check import check
 from vc_auth.cli.groups import InOrder
 from vc_auth.cli.keys import keys
 from vc_auth.cli.projects import projects
+from vc_auth.cli.usage import usage
 
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """API keys and plans for Starlette and FastAPI.
 
-    Commands that read or change keys need a store: --store URL, or VC_AUTH_STORE. What a program may read goes to
-    stdout, sentences go to stderr. Exit codes: 0 done, 1 failed, 2 not understood.
+    Commands that read or change keys work on the store that the servers use: --store URL, or VC_AUTH_STORE, or
+    keys.db in this folder. What a program may read goes to stdout, sentences go to stderr. Exit codes: 0 done,
+    1 failed, 2 not understood.
     """
 
 
 cli.add_command(projects)
 cli.add_command(keys)
+cli.add_command(usage)
+cli.add_command(check)
 
 
 @cli.command()
@@ -26,9 +31,12 @@ cli.add_command(keys)
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen on; 0: a free one."
 )
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 32), help="Processes that share the SQLite file."
+)
 @click.option("--once", is_flag=True, help="End after the tour: with 0 if every answer was as documented, else with 1.")
 @click.pass_context
-def demo(context: click.Context, host: str, port: int, once: bool) -> None:
+def demo(context: click.Context, host: str, port: int, workers: int, once: bool) -> None:
     """Start a guarded server, send it real requests, and show what comes back.
 
     Afterwards it stays up, with curl lines to try by hand, until Ctrl+C.
@@ -41,6 +49,6 @@ def demo(context: click.Context, host: str, port: int, once: bool) -> None:
         message = "`vc-auth demo` needs uvicorn. Add it with:\n\n    pip install 'vc-auth[server]'"
         raise click.ClickException(message) from None
     try:
-        context.exit(run(Console(highlight=False), host, port, once=once))
+        context.exit(run(Console(highlight=False), host, port, once=once, workers=workers))
     except CannotListen as problem:
         raise click.ClickException(str(problem)) from None

@@ -2,25 +2,52 @@
 
 import sys
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vc_auth import NewKey
 from vc_auth.cli.console import minute, moment, put, put_json, timestamp
 from vc_auth.cli.session import Refused
 from vc_auth.errors import Fault
-from vc_auth.records import KeyRecord
+from vc_auth.records import KeyRecord, KeyTotals
 
-COLUMNS: Final = ("key", "name", "id", "project", "created (UTC)", "expires (UTC)", "status", "scopes")
+COLUMNS: Final = (
+    "key",
+    "name",
+    "id",
+    "project",
+    "created (UTC)",
+    "expires (UTC)",
+    "last used (UTC)",
+    "requests",
+    "status",
+    "scopes",
+)
 
 
-def status(record: KeyRecord, now: datetime) -> str:
-    """active, expired, revoked; or suspended, if that is all that keeps the key from working."""
-    of_key = record.status(now)
-    return "suspended" if of_key == "active" and record.project.suspended_at is not None else of_key
+class KeyView(NamedTuple):
+    """A key as it was at one moment, and what it had been used for."""
+
+    record: KeyRecord
+    totals: KeyTotals
+    now: datetime
+
+    @property
+    def status(self) -> str:
+        """active, expired, revoked; or suspended, if that is all that keeps the key from working."""
+        of_key = self.record.status(self.now)
+        return "suspended" if of_key == "active" and self.record.project.suspended_at is not None else of_key
+
+    @property
+    def last_use(self) -> str:
+        """A sentence, for who is about to end the key."""
+        if self.totals.last_used_at is None:
+            return "It was never used."
+        return f"It was last used {moment(self.totals.last_used_at)}; requests so far: {self.totals.requests}."
 
 
-def row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
+def row(view: KeyView) -> tuple[str, ...]:
     """The cells below `COLUMNS`."""
+    record, totals, _ = view
     return (
         record.display or "-",
         record.name or "-",
@@ -28,44 +55,52 @@ def row(record: KeyRecord, now: datetime) -> tuple[str, ...]:
         record.project.name,
         minute(record.created_at),
         minute(record.expires_at, "never"),
-        status(record, now),
+        minute(totals.last_used_at, "never"),
+        str(totals.requests),
+        view.status,
         _scopes(record),
     )
 
 
-def facts(record: KeyRecord, now: datetime) -> list[tuple[str, str]]:
+def facts(view: KeyView) -> list[tuple[str, str]]:
     """All that is known of a key, less its digest."""
+    record, totals, _ = view
     project, networks = record.project, record.allowed_networks
     return [
         ("key", record.display or "-"),
         ("name", record.name or "-"),
         ("id", record.id),
         ("project", f"{project.name} ({project.id}), plan {project.plan}"),
-        ("status", status(record, now)),
+        ("status", view.status),
         ("scopes", _scopes(record)),
         ("networks", "anywhere" if networks is None else ", ".join(map(str, networks))),
         ("created", moment(record.created_at)),
         ("expires", moment(record.expires_at, "never")),
         ("revoked", moment(record.revoked_at)),
+        ("last used", moment(totals.last_used_at, "never")),
+        ("requests", str(totals.requests)),
         ("replaces", record.replaces or "-"),
         ("family", record.family),
     ]
 
 
-def as_json(record: KeyRecord, now: datetime) -> dict[str, Any]:
+def as_json(view: KeyView) -> dict[str, Any]:
     """All that is known of a key, less its digest, for programs. ``allowed_networks``: null is anywhere."""
+    record, totals, _ = view
     project, networks = record.project, record.allowed_networks
     return {
         "id": record.id,
         "display": record.display,
         "name": record.name,
         "project": {"id": project.id, "name": project.name, "plan": project.plan},
-        "status": status(record, now),
+        "status": view.status,
         "scopes": sorted(record.scopes),
         "allowed_networks": None if networks is None else [str(network) for network in networks],
         "created_at": timestamp(record.created_at),
         "expires_at": timestamp(record.expires_at),
         "revoked_at": timestamp(record.revoked_at),
+        "last_used_at": timestamp(totals.last_used_at),
+        "requests": totals.requests,
         "replaces": record.replaces,
         "family": record.family,
     }
@@ -92,7 +127,7 @@ def put_secret(new: NewKey, now: datetime, *, as_document: bool) -> None:
     """The new key on stdout: alone, or as the member ``key`` of a JSON document."""
     try:
         if as_document:
-            put_json({"key": new.secret.reveal(), **as_json(new.record, now)})
+            put_json({"key": new.secret.reveal(), **as_json(KeyView(new.record, KeyTotals(), now))})
         else:
             put(new.secret.reveal())
     except OSError as error:

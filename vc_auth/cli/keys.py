@@ -9,8 +9,8 @@ from vc_auth.cli.asking import ask
 from vc_auth.cli.console import moment, put_facts, put_json, put_table, say
 from vc_auth.cli.durations import read_duration
 from vc_auth.cli.groups import InOrder
-from vc_auth.cli.key_views import COLUMNS, as_json, facts, named, need_stdout, news, put_secret, row
-from vc_auth.cli.lookup import all_keys, find_key, find_project
+from vc_auth.cli.key_views import COLUMNS, KeyView, as_json, facts, named, need_stdout, news, put_secret, row
+from vc_auth.cli.lookup import find_key, find_project, view_key, view_keys
 from vc_auth.cli.session import Session, on_a_store
 from vc_auth.clock import utcnow
 from vc_auth.errors import Conflict
@@ -92,16 +92,16 @@ def create(
 def list_(session: Session, project: str | None) -> None:
     """List the keys of a project, or of all, the oldest first."""
 
-    async def work(auth: VCAuth) -> tuple[list[KeyRecord], datetime]:
+    async def work(auth: VCAuth) -> list[KeyView]:
         if project is None:
-            return await all_keys(auth), utcnow(auth.clock)
-        return await auth.registry.list_keys(await find_project(auth, project)), utcnow(auth.clock)
+            return await view_keys(auth, await auth.registry.list_projects())
+        return await view_keys(auth, [await find_project(auth, project)])
 
-    records, now = session.run(work)
+    views = session.run(work)
     if session.as_json:
-        put_json([as_json(record, now) for record in records])
-    elif records:
-        put_table(COLUMNS, [row(record, now) for record in records])
+        put_json([as_json(view) for view in views])
+    elif views:
+        put_table(COLUMNS, [row(view) for view in views], numbers=("requests",))
     else:
         say("There are no keys yet. `vc-auth keys create PROJECT NAME` makes one.")
 
@@ -111,11 +111,11 @@ def list_(session: Session, project: str | None) -> None:
 @on_a_store
 def show(session: Session, key_id: str) -> None:
     """Show all that is known of a key; the key itself is stored nowhere."""
-    record, now = session.run(lambda auth: _found(auth, key_id))
+    view = session.run(lambda auth: view_key(auth, key_id))
     if session.as_json:
-        put_json(as_json(record, now))
+        put_json(as_json(view))
     else:
-        put_facts(facts(record, now))
+        put_facts(facts(view))
 
 
 @keys.command()
@@ -155,14 +155,14 @@ def rotate(session: Session, key_id: str, grace: timedelta) -> None:
 @on_a_store
 def revoke(session: Session, key_id: str, yes: bool) -> None:
     """Refuse a key from now on, for ever. Revoking twice changes nothing."""
-    record, now = session.run(lambda auth: _found(auth, key_id))
-    if record.revoked_at is None and not yes:
-        ask(f"Revoke {named(record)}? This is for ever.")
-    revoked = session.run(lambda auth: auth.registry.revoke_key(record.id))
+    view = session.run(lambda auth: view_key(auth, key_id))
+    if view.record.revoked_at is None and not yes:
+        ask(f"{view.last_use} Revoke {named(view.record)}, for ever?")
+    revoked = session.run(lambda auth: auth.registry.revoke_key(view.record.id))
     if session.as_json:
-        put_json(as_json(revoked, now))
+        put_json(as_json(view._replace(record=revoked)))
     else:
-        say(f"Revoked since {moment(revoked.revoked_at)}, and for ever: {named(revoked)}.")
+        say(f"Revoked since {moment(revoked.revoked_at)}, and for ever: {named(revoked)}. {view.last_use}")
 
 
 @keys.command()
@@ -171,21 +171,18 @@ def revoke(session: Session, key_id: str, yes: bool) -> None:
 @on_a_store
 def delete(session: Session, key_id: str, yes: bool) -> None:
     """Remove a revoked or expired key. Its usage stays with the project."""
-    record, now = session.run(lambda auth: _found(auth, key_id))
-    if record.status(now) == "active":
+    view = session.run(lambda auth: view_key(auth, key_id))
+    record, status = view.record, view.record.status(view.now)
+    if status == "active":
         raise Conflict(f"key {record.id} is active; revoke it first")
     if not yes:
-        ask(f"Delete {named(record)}, which is {record.status(now)}?")
+        ask(f"{view.last_use} Delete {named(record)}, which is {status}?")
     session.run(lambda auth: auth.registry.delete_key(record.id))
     if session.as_json:
-        put_json({**as_json(record, now), "status": "deleted"})
+        put_json({**as_json(view), "status": "deleted"})
     else:
-        say(f"Deleted {named(record)}.")
+        say(f"Deleted {named(record)}. {view.last_use}")
 
 
 def _until(dies_at: datetime, now: datetime) -> str:
     return f"works until {moment(dies_at)}" if dies_at > now else "works no more"
-
-
-async def _found(auth: VCAuth, key_id: str) -> tuple[KeyRecord, datetime]:
-    return await find_key(auth, key_id), utcnow(auth.clock)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from vc_auth import VCAuth
+from vc_auth.cli.key_views import KeyView
+from vc_auth.clock import utcnow
 from vc_auth.errors import InvalidInput, NotFound
-from vc_auth.records import KeyRecord, Project
+from vc_auth.records import KeyRecord, KeyTotals, Project
 from vc_auth.registry import KEY_ID_PREFIX, PROJECT_ID_PREFIX
 
 T = TypeVar("T", KeyRecord, Project)
@@ -46,13 +48,30 @@ async def find_key(auth: VCAuth, ref: str) -> KeyRecord:
         if len(stem) < SHORTEST:
             raise InvalidInput(f"key id {ref!r} is too short; give at least {SHORTEST} characters of it") from None
     beginnings = (ref, KEY_ID_PREFIX + ref)
-    return _the_only("key", ref, [record for record in await all_keys(auth) if record.id.startswith(beginnings)])
+    records = [
+        record
+        for project in await auth.registry.list_projects()
+        for record in await auth.registry.list_keys(project)
+        if record.id.startswith(beginnings)
+    ]
+    return _the_only("key", ref, records)
 
 
-async def all_keys(auth: VCAuth) -> list[KeyRecord]:
-    """The keys of all projects, by the projects' names, then the oldest first."""
-    projects = await auth.registry.list_projects()
-    return [record for project in projects for record in await auth.registry.list_keys(project)]
+async def view_key(auth: VCAuth, ref: str) -> KeyView:
+    """The key that `find_key` finds, and what it was used for."""
+    record = await find_key(auth, ref)
+    totals = await auth.registry.key_totals(record.project, key_id=record.id)
+    return KeyView(record, totals.get(record.id, KeyTotals()), utcnow(auth.clock))
+
+
+async def view_keys(auth: VCAuth, projects: Sequence[Project]) -> list[KeyView]:
+    """The keys of these projects, the oldest of each first, and what they were used for."""
+    views: list[KeyView] = []
+    for project in projects:
+        records, totals = await auth.registry.list_keys(project), await auth.registry.key_totals(project)
+        now = utcnow(auth.clock)
+        views += [KeyView(record, totals.get(record.id, KeyTotals()), now) for record in records]
+    return views
 
 
 def _the_only(what: str, ref: str, found: Sequence[T]) -> T:

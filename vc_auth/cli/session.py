@@ -58,12 +58,12 @@ class Session:
 
 @asynccontextmanager
 async def open_auth(url: str | None, *, may_create: bool) -> AsyncIterator[VCAuth]:
-    """What a command works with: settings from ``VC_AUTH_*``, less the store, which is given."""
-    if url is None or url.startswith("memory:"):
+    """What a command works with: the settings that servers have from ``VC_AUTH_*``, with this store if one is given."""
+    settings = Settings.from_env() if url is None else Settings.from_env(store=url)
+    if settings.store == "memory://":
         raise InvalidInput("name a store that outlives this command: --store sqlite:///keys.db, or VC_AUTH_STORE")
-    settings = Settings.from_env(store=url)
     if not may_create:
-        _check_that_it_exists(sqlite_path(url))
+        _check_that_it_exists(sqlite_path(settings.store))
     # Not `async with`: that would follow the store's changes, which is for requests. The store opens itself.
     async with aclosing(VCAuth(settings)) as auth:
         yield auth
@@ -76,13 +76,14 @@ def _ended_by_ctrl_c() -> Iterator[None]:
     Otherwise asyncio would first close the store, which lets a change that waits for another process's lock come to its
     end: it would be made after somebody called it off, and a new key shown to nobody.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not if Ctrl+C is ignored, as in the background of a shell
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # it means something else, or nothing, as in the background of a shell
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _check_that_it_exists(path: str) -> None:
@@ -102,7 +103,7 @@ def on_a_store(command: Callable[..., None]) -> Callable[..., None]:
         metavar="URL",
         envvar="VC_AUTH_STORE",
         show_envvar=True,
-        help="Where projects and keys live, such as sqlite:///keys.db.",
+        help="Where projects and keys live.  [default: sqlite:///keys.db]",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
     @wraps(command)

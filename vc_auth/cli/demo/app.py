@@ -3,6 +3,7 @@
 import json
 from hashlib import sha256
 from http import HTTPStatus
+from os import PathLike, fspath
 from typing import Final, cast
 
 from cachetools import LRUCache
@@ -13,14 +14,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from vc_auth import APIKeyMiddleware, APIKeyUser, Decision, VCAuth, requires
+from vc_auth import APIKeyMiddleware, APIKeyUser, Decision, Settings, VCAuth, requires
+from vc_auth.errors import BackendError, Unavailable
 from vc_auth.rates import whole_seconds
+from vc_auth.usage import UsageCounter
 
 PROJECT: Final = "acme"
 LONGEST_BODY: Final = 65_536  # bytes
 CACHE_SIZE: Final = 10_000  # responses
 
 Conversation = list[dict[str, str]]
+
+
+def create_settings(file: str | PathLike[str]) -> Settings:
+    """The settings of every worker: keys in this SQLite file, buckets in memory."""
+    return Settings(
+        store=f"sqlite:///{fspath(file)}", limiter="memory://", public_paths=("/health",), usage_flush_interval=0.25
+    )
 
 
 def create_app(auth: VCAuth) -> Starlette:
@@ -34,6 +44,7 @@ def create_app(auth: VCAuth) -> Starlette:
         middleware=[Middleware(APIKeyMiddleware, auth=auth, project=PROJECT)],
         exception_handlers={HTTPException: _as_json},
     )
+    app.state.auth = auth
     app.state.cache = ResponseCache()
     return app
 
@@ -74,9 +85,18 @@ async def check(request: Request) -> Response:
 
 @requires("analytics:read")
 async def usage(request: Request) -> Response:
-    """What the key has left, after this very request. ``reset``: seconds until its bucket is full."""
+    """What the key has left, and how often it was used, this very request included.
+
+    ``reset``: seconds until its bucket is full. ``last_30_days``: what all workers counted, and had written by now.
+    """
     user = cast("APIKeyUser", request.user)
     decision = cast("Decision", user.decision)  # the demo's settings have a limiter
+    auth = cast("VCAuth", request.app.state.auth)
+    try:
+        await cast("UsageCounter", auth.usage).flush()  # what this worker counted; the others write theirs soon
+        days = await auth.registry.usage(user.project, key_id=user.key.id)
+    except BackendError as error:
+        raise Unavailable from error
     return JSONResponse(
         {
             "project": user.project.name,
@@ -85,6 +105,11 @@ async def usage(request: Request) -> Response:
             "limit": decision.limit,
             "remaining": decision.remaining,
             "reset": whole_seconds(decision.reset_after_us),
+            "last_30_days": {
+                "admitted": sum(day.admitted for day in days),
+                "limited": sum(day.limited for day in days),
+                "forbidden": sum(day.forbidden for day in days),
+            },
         }
     )
 

@@ -91,10 +91,11 @@ HIT: Final = Documented(
 )
 
 
-def usage_of(display: str) -> Documented:
-    """What ``GET /api/v1/usage`` says of the key with this display form."""
+def usage_of(display: str, admitted: int) -> Documented:
+    """What ``GET /api/v1/usage`` says of the key with this display form, of which so many requests were admitted."""
     return Documented(
         200,
-        f'{{"project":"acme","plan":"free","key":"{display}","limit":100,"remaining":$remaining,"reset":$reset}}',
+        f'{{"project":"acme","plan":"free","key":"{display}","limit":100,"remaining":$remaining,"reset":$reset,'
+        f'"last_30_days":{{"admitted":{admitted},"limited":0,"forbidden":0}}}}',
         JSON,
     )

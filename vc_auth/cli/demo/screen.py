@@ -13,6 +13,7 @@ from rich.highlighter import JSONHighlighter
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from vc_auth.cli.demo.beside import Command, Counted, Refusals
 from vc_auth.cli.demo.bucket import BURST, Bucket
 from vc_auth.cli.demo.checks import Played
 from vc_auth.cli.demo.story import ANOTHER_CONVERSATION, Deed, Step
@@ -34,14 +35,20 @@ class Screen:
         self._console = console
         self._right, self._wrong = ("ok", "XX") if console.options.ascii_only else (" ✓", " ✗")
 
-    def welcome(self, url: str) -> None:
+    def welcome(self, url: str, workers: int = 1) -> None:
         """Before the first scene."""
         self._console.print(
             Text.assemble(("vc-auth demo", "bold"), "  on ", (url, "cyan"), f"  (uvicorn {uvicorn.__version__})")
         )
-        self._console.print(
-            "One project, acme, on the free plan: 100 requests at once, then one a second.", style="dim"
-        )
+        lines = [
+            "Keys in a new SQLite file. One project, acme, on the free plan: 100 requests at once, then one a second."
+        ]
+        if workers > 1:
+            lines.append(
+                f"{workers} workers, each with buckets of its own in memory; one of them is asked, unless it says all."
+            )
+        for line in lines:
+            self._console.print(line, style="dim")
 
     def tell(self, deed: Deed) -> None:
         """Something that was done in Python."""
@@ -52,12 +59,38 @@ class Screen:
         if deed.secret is not None:
             self._line(Text.assemble((deed.secret.reveal(), "bold yellow"), ("  shown this once", "dim")))
 
-    def ask(self, number: int, step: Step) -> None:
-        """A step's title and its request."""
+    def announce(self, number: int, title: str) -> None:
+        """What comes next."""
         self._pause(PACE)
         self._console.print()
-        self._console.print(Text.assemble((f"{number:2}", "dim"), "  ", (step.title, "bold")))
-        self._request(step.request)
+        self._console.print(Text.assemble((f"{number:2}", "dim"), "  ", (title, "bold")))
+
+    def ask(self, request: Request) -> None:
+        """A step's request."""
+        self._line(Text.assemble((request.method, "cyan"), " ", request.path))
+        if request.authorization is not None:
+            self._header("authorization", request.authorization)
+        if request.body:
+            self._line(_as_json(Text(request.body)))
+
+    def refusals(self, refusals: Refusals, *, late: bool) -> None:
+        """A command that revoked a key, and how soon each worker refused it."""
+        self._command(refusals.command)
+        for number, after in enumerate(refusals.after, 1):
+            mark, style = (self._wrong, "bold red") if late else (self._right, "bold green")
+            words = "still lets it in" if after is None else f"401 Unauthorized after {after:.0f} ms"
+            who = f"worker {number}: " if len(refusals.after) > 1 else ""
+            self._console.print(Text.assemble((mark, style), "  ", who, (words, "bold yellow")))
+        self._line(Text(f"asked {len(refusals.exchanges)} times meanwhile", "dim"))
+
+    def counted(self, counted: Counted, sent: tuple[int, ...]) -> None:
+        """A command that told the usage, and whether it is what was sent."""
+        self._command(counted.command)
+        if counted.sums == sent:
+            words = f"{sent[0]} admitted and {sent[1]} rate-limited requests are what the tour has sent"
+            self._console.print(Text.assemble((self._right, "bold green"), "  ", words))
+        else:
+            self._console.print(Text.assemble((self._wrong, "bold red"), f"  {sent} were sent, {counted.sums} counted"))
 
     @contextmanager
     def watching(self, step: Step) -> Iterator[Callable[[Answer], object]]:
@@ -121,12 +154,10 @@ class Screen:
 
     # -- pieces --------------------------------------------------------------------------------------------------------
 
-    def _request(self, request: Request) -> None:
-        self._line(Text.assemble((request.method, "cyan"), " ", request.path))
-        if request.authorization is not None:
-            self._header("authorization", request.authorization)
-        if request.body:
-            self._line(_as_json(Text(request.body)))
+    def _command(self, command: Command) -> None:
+        self._line(Text.assemble(("$ ", "magenta"), "vc-auth ", " ".join(command.words)))
+        for line in command.output.split("\n"):
+            self._line(Text(line))
 
     def _burst(self, earlier: list[Exchange]) -> None:
         first, last = earlier[0], earlier[-1]

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from ipaddress import ip_address
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -40,33 +40,49 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Address(NamedTuple):
+    """Where a client on this machine finds a listener."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """``http://`` and the address."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def address_of(listener: socket.socket) -> Address:
+    """Where a client on this machine finds this listener."""
+    host, port = listener.getsockname()[:2]
+    address = ip_address(host)
+    if address.is_unspecified:  # every address is listened on, none is connected to
+        address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return Address(str(address), port)
+
+
+def config_of(app: ASGIApp) -> uvicorn.Config:
+    """How every worker serves."""
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        ws="none",
+        proxy_headers=False,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
 class DemoServer:
-    """Serves ``app`` on ``listener`` inside ``with``, and closes both at its end.
+    """Serves ``app`` on ``listeners`` inside ``with``, and closes them at its end."""
 
-    ``host``, ``port`` and ``url`` are where a client on this machine finds it.
-    """
-
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,
-            lifespan="on",
-            ws="none",
-            proxy_headers=False,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = _Server(config)
-        self._listener = listener
+    def __init__(self, app: ASGIApp, *listeners: socket.socket) -> None:
+        self._server = _Server(config_of(app))
+        self._listeners = list(listeners)
         self._thread = Thread(target=self._serve, name="vc-auth demo", daemon=True)  # a second Ctrl+C waits no longer
         self._ended = Event()
-        host, self.port = listener.getsockname()[:2]
-        address = ip_address(host)
-        if address.is_unspecified:  # every address is listened on, none is connected to
-            address = ip_address("127.0.0.1" if address.version == 4 else "::1")
-        self.host = str(address)
-        self.url = f"http://{f'[{address}]' if address.version == 6 else address}:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -90,7 +106,7 @@ class DemoServer:
 
     def _serve(self) -> None:
         try:
-            asyncio.run(self._server.serve(sockets=[self._listener]))
+            asyncio.run(self._server.serve(sockets=self._listeners))
         except BaseException as error:  # noqa: BLE001  # also SystemExit, uvicorn's word for a failed lifespan
             self._server.ready.set_exception(error)  # for whoever waits in __enter__
         finally:

@@ -68,10 +68,26 @@ class Step:
     """Send it again and again until the answer is 429."""
 
 
-Scene = Deed | Step
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """``vc-auth keys revoke`` beside the running servers: every worker must refuse the key within a second."""
+
+    title: str
+    key: NewKey
 
 
-def story(registry: Registry, call: Call) -> Iterator[Scene]:
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """``vc-auth usage`` of the project: it must say what the tour has sent."""
+
+    title: str
+    project: str
+
+
+Scene = Deed | Step | Revocation | Reckoning
+
+
+def story(registry: Registry, call: Call, workers: int = 1) -> Iterator[Scene]:
     """All scenes. What a deed tells has happened when it is yielded, and not before the scene ahead of it is over."""
     call(registry.create_project("acme", plan="free"))
     ci = call(registry.create_key("acme", "ci"))
@@ -81,8 +97,13 @@ def story(registry: Registry, call: Call) -> Iterator[Scene]:
     yield from _strangers()
     yield from _a_good_key(ci, bucket)
     yield from _forbidden(registry, call)
-    yield Step("The burst, spent", _check(ci.secret), (HIT, RATE_LIMITED), bucket, ALL_LIMITS, until_refused=True)
+    yield Step("The burst, spent", check(ci.secret), (HIT, RATE_LIMITED), bucket, ALL_LIMITS, until_refused=True)
     yield from _rotation(registry, call)
+    laptop = call(registry.create_key("acme", "laptop"))
+    yield Deed(('await registry.create_key("acme", "laptop")',))
+    who = "the server" if workers == 1 else f"all {workers} workers"
+    yield Revocation(f"A key that the command line revokes, refused by {who}", laptop)
+    yield Reckoning("All of it was counted", "acme")
 
 
 def key_to_try(registry: Registry, call: Call) -> Secret:
@@ -98,38 +119,40 @@ def _strangers() -> Iterator[Scene]:
 
 
 def _a_good_key(ci: NewKey, bucket: Bucket) -> Iterator[Scene]:
-    check = _check(ci.secret)
-    yield Step("A good request, with its limit headers", check, (MISS,), bucket, ALL_LIMITS)
-    yield Step("The same conversation again comes from the cache", check, (HIT,), bucket, LIMIT)
-    told = usage_of(ci.record.display)
-    yield Step("What the key has left", _usage(ci.secret), (told,), bucket, LIMIT)
+    asked = check(ci.secret)
+    yield Step("A good request, with its limit headers", asked, (MISS,), bucket, ALL_LIMITS)
+    yield Step("The same conversation again comes from the cache", asked, (HIT,), bucket, LIMIT)
+    told = usage_of(ci.record.display, admitted=3)
+    yield Step("What the key has left, and how often it was used", _usage(ci.secret), (told,), bucket, LIMIT)
 
 
 def _forbidden(registry: Registry, call: Call) -> Iterator[Scene]:
     call(registry.create_project("globex", plan="pro"))
     other = call(registry.create_key("globex", "ci")).secret
     yield Deed(('await registry.create_project("globex", plan="pro")', 'await registry.create_key("globex", "ci")'))
-    yield Step("A second project's key is refused here", _check(other), (FORBIDDEN,))
+    yield Step("A second project's key is refused here", check(other), (FORBIDDEN,))
     reader = call(registry.create_key("acme", "reader", scopes=["analytics:read"])).secret
     yield Deed(('await registry.create_key("acme", "reader", scopes=["analytics:read"])',))
     title = "A key without the scope that the route needs"
-    yield Step(title, _check(reader), (INSUFFICIENT_SCOPE,), Bucket(), CHALLENGE)
+    yield Step(title, check(reader), (INSUFFICIENT_SCOPE,), Bucket(), CHALLENGE)
 
 
 def _rotation(registry: Registry, call: Call) -> Iterator[Scene]:
     old, bucket = call(registry.create_key("acme", "deploy")), Bucket()
     yield Deed(('old = await registry.create_key("acme", "deploy")',))
-    told = (usage_of(old.record.display),)
-    yield Step("A key that is about to be rotated", _usage(old.secret), told, bucket, LIMIT)
+
+    def told(key: NewKey, admitted: int) -> tuple[Documented]:
+        return (usage_of(key.record.display, admitted),)
+
+    yield Step("A key that is about to be rotated", _usage(old.secret), told(old, 1), bucket, LIMIT)
     new = call(registry.rotate_key(old.record.id))
     yield Deed(("new = await registry.rotate_key(old.record.id)  # 24 hours of grace",), new.secret)
-    told_of_new = (usage_of(new.record.display),)
-    yield Step("Its successor goes on with what was left", _usage(new.secret), told_of_new, bucket, LIMIT)
-    yield Step("The old key works on for a day, from the same bucket", _usage(old.secret), told, bucket, LIMIT)
+    yield Step("Its successor goes on with what was left", _usage(new.secret), told(new, 1), bucket, LIMIT)
+    yield Step("The old key works on for a day, from the same bucket", _usage(old.secret), told(old, 2), bucket, LIMIT)
     call(registry.revoke_key(new.record.id))
     yield Deed(("await registry.revoke_key(new.record.id)",))
     yield Step("A revoked key is refused on the next request", _usage(new.secret), (INVALID_KEY,), shows=CHALLENGE)
-    yield Step("The key that it replaced was not revoked", _usage(old.secret), told, bucket, LIMIT)
+    yield Step("The key that it replaced was not revoked", _usage(old.secret), told(old, 3), bucket, LIMIT)
 
 
 def _get(path: str, credentials: Secret | str | None = None) -> Request:
@@ -140,5 +163,6 @@ def _usage(credentials: Secret | str | None = None) -> Request:
     return _get("/api/v1/usage", credentials)
 
 
-def _check(credentials: Secret) -> Request:
+def check(credentials: Secret) -> Request:
+    """The request that the demo is about: it asks for the response to a conversation."""
     return Request("POST", "/api/v1/check", credentials, CONVERSATION)
