@@ -1,0 +1,100 @@
+"""Four workers count on one SQLite file: the sums are exact, whatever happens to the file and to them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from serving import Uvicorn, keep_busy, locked
+from support import SCALE
+
+from vc_auth import Settings, VCAuth
+
+WORKERS = 4
+REQUESTS = WORKERS * max(250, round(1_000 * SCALE))  # 4 x 10,000 in the soak
+INTERVAL = 0.2  # seconds between two writes
+
+
+@pytest.fixture
+async def auth(tmp_path: Path) -> AsyncIterator[VCAuth]:
+    async with VCAuth(Settings(store=f"sqlite:///{tmp_path / 'keys.db'}", limiter="none")) as auth:
+        await auth.registry.create_project("acme")
+        yield auth
+
+
+@pytest.fixture
+async def keys(auth: VCAuth) -> list[str]:
+    return [(await auth.registry.create_key("acme", f"key {number}")).secret.reveal() for number in range(3)]
+
+
+@pytest.fixture
+def server(auth: VCAuth, tmp_path: Path) -> Iterator[Uvicorn]:
+    settings = {"store": auth.settings.store, "limiter": "none", "usage_flush_interval": str(INTERVAL)}
+    with Uvicorn(tmp_path, WORKERS, **settings) as server:
+        yield server
+
+
+async def counted(auth: VCAuth) -> int:
+    """What the file says, of the project and of its keys together."""
+    of_project = sum(hour.admitted for hour in await auth.registry.usage("acme", by="hour"))
+    of_keys = sum(total.requests for total in (await auth.registry.key_totals("acme")).values())
+    assert of_project == of_keys
+    return of_project
+
+
+def all_served(server: Uvicorn) -> int:
+    return sum(map(len, server.served().values()))
+
+
+async def until_served(server: Uvicorn, requests: int) -> None:
+    while all_served(server) < requests:  # noqa: ASYNC110  # the workers have nobody to tell
+        await asyncio.sleep(0.01)
+
+
+async def test_the_sums_of_all_workers_are_exact_after_a_stop(server: Uvicorn, auth: VCAuth, keys: list[str]) -> None:
+    assert await keep_busy(server.port, keys, REQUESTS) == REQUESTS
+    await asyncio.to_thread(server.stop)
+    assert len([pid for pid, times in server.served().items() if times]) > 1, "one worker served all"
+    assert await counted(auth) == all_served(server) == REQUESTS
+
+
+async def test_a_stop_under_load_loses_nothing(server: Uvicorn, auth: VCAuth, keys: list[str]) -> None:
+    load = asyncio.create_task(keep_busy(server.port, keys, 100 * REQUESTS))
+    await until_served(server, REQUESTS // 2)
+    await asyncio.to_thread(server.stop)
+    admitted = await load
+    assert REQUESTS // 2 <= admitted <= all_served(server)
+    assert await counted(auth) == all_served(server)
+
+
+async def test_a_file_that_is_locked_for_a_while_under_load_loses_nothing(
+    server: Uvicorn, auth: VCAuth, keys: list[str], tmp_path: Path
+) -> None:
+    before = await keep_busy(server.port, keys, REQUESTS // 4)
+    with locked(tmp_path / "keys.db"):
+        during = await keep_busy(server.port, keys, REQUESTS // 2)
+        if SCALE >= 1:  # as long as the contract speaks of, and longer than SQLite itself waits
+            server.wait_for("usage cannot be written", WORKERS)
+    after = await keep_busy(server.port, keys, REQUESTS // 4)
+    assert (before, during, after) == (REQUESTS // 4, REQUESTS // 2, REQUESTS // 4), "usage is nobody's to wait for"
+    await asyncio.to_thread(server.stop)
+    assert await counted(auth) == REQUESTS
+
+
+async def test_a_worker_that_is_killed_loses_one_interval_of_its_own_at_most(
+    server: Uvicorn, auth: VCAuth, keys: list[str]
+) -> None:
+    load = asyncio.create_task(keep_busy(server.port, keys, 100 * REQUESTS))
+    await until_served(server, REQUESTS // 2)
+    times = server.served()
+    victim = max(times, key=lambda pid: len(times[pid]))
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for("Application startup complete.", WORKERS + 1)
+    await asyncio.to_thread(server.stop)
+    await load
+    of_victim = server.served()[victim]
+    since_last_write = [time for time in of_victim if time > of_victim[-1] - (INTERVAL + 1.0) * 1e9]  # 1 s to write it
+    lost = all_served(server) - await counted(auth)
+    assert 0 <= lost <= len(since_last_write)
