@@ -91,6 +91,10 @@ async def test_the_app_works_as_it_is_written(namespace: dict[str, Any]) -> None
     assert (answer.status, answer.body) == (200, b'{"project":"acme","plan":"free"}')
     assert (await get(app, path="/check")).status == 401
     assert (await get(app, path="/health")).status == 404
+    await namespace["auth"].usage.flush()
+    ((_, *counts),), totals = await namespace["report"]()
+    assert counts == [1, 0, 0]
+    assert [total.requests for total in totals.values()] == [1]
     await namespace["life"]()
     assert (await get(app, key, "/check")).status == 401, "its project is suspended now"
 

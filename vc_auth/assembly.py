@@ -45,9 +45,9 @@ class VCAuth:
         self.clock = clock
         self._plans = {plan.name: plan for plan in settings.plans}
         self._key_format = KeyFormat(settings.key_prefixes)
-        self._source = store if store is not None else open_store(settings.store)
-        self.store = self._cached(self._source)
-        self._usage_store = self._source if isinstance(self._source, UsageStore) else None
+        self.source = store if store is not None else open_store(settings.store)
+        self.store = self._cached(self.source)
+        self._usage_store = self.source if isinstance(self.source, UsageStore) else None
         self.usage = self._counter(self._usage_store)
         self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
         self.guard = self._guard(self.limiter, self.usage)
@@ -107,9 +107,9 @@ class VCAuth:
 
         Raises StoreError for a store that somebody has to mend. One that is only away does not stop the start.
         """
-        if isinstance(self._source, HasLifetime):
+        if isinstance(self.source, HasLifetime):
             try:
-                await self._source.open()
+                await self.source.open()
             except StoreError:
                 raise
             except BackendError as error:
@@ -126,8 +126,8 @@ class VCAuth:
             if self.usage is not None:
                 await self.usage.aclose()
             await self.store.aclose()
-            if isinstance(self._source, HasLifetime):
-                await self._source.aclose()
+            if isinstance(self.source, HasLifetime):
+                await self.source.aclose()
 
     async def __aenter__(self) -> Self:
         await self.open()

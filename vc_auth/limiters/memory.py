@@ -24,7 +24,7 @@ class MemoryLimiter:
         return len(self._buckets)
 
     async def hit(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
-        """See `vc_auth.limiters.Limiter`, also for `peek`."""
+        """See `vc_auth.limiters.Limiter`."""
         if type(cost) is not int or not 0 < cost <= rate.burst:
             raise _impossible(cost, rate)
         now = self._now_ns() // 1_000
@@ -37,6 +37,7 @@ class MemoryLimiter:
         return decision
 
     async def peek(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
+        """See `vc_auth.limiters.Limiter`."""
         if type(cost) is not int or not 0 < cost <= rate.burst:
             raise _impossible(cost, rate)
         tat, emission = self._buckets.get(bucket, (0, 0))
