@@ -1,0 +1,102 @@
+"""How long until every worker refuses a key that another process revoked?
+
+::
+
+    python benchmarks/revocations.py                     200 revocations, 4 uvicorn workers, one SQLite file
+    python benchmarks/revocations.py --workers 2 --json
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Final
+
+from harness import show_progress
+from serving import Client, Uvicorn
+
+from vc_auth import NewKey, Settings, VCAuth
+
+PROMISE: Final = 1.0  # seconds at p99, with SQLite; the contract's
+POLL: Final = 0.002  # seconds between two requests to a worker
+MOST_CONNECTIONS: Final = 2_000  # opened to meet every worker: who accepts one is anybody's guess
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--revocations", type=int, default=200, help="how many keys are revoked, one by one (200)")
+    parser.add_argument("--workers", type=int, default=4, help="uvicorn workers (4)")
+    parser.add_argument("--json", action="store_true", help="print all times, in seconds")
+    given = parser.parse_args(arguments)
+    with TemporaryDirectory() as folder:
+        times = asyncio.run(measure(Path(folder), given.workers, given.revocations, progress=True))
+    if given.json:
+        print(json.dumps(times))
+        return
+    print(f"{len(times)} revocations, {given.workers} workers, from commit to the last worker's first refusal:")
+    print(
+        f"p50 {1e3 * statistics.median(times):.0f} ms, p99 {1e3 * p99(times):.0f} ms, longest {1e3 * max(times):.0f} ms"
+    )
+
+
+async def measure(folder: Path, workers: int, revocations: int, *, progress: bool = False) -> list[float]:
+    """Seconds from the commit of each revocation until all workers refuse the key; they all knew it."""
+    settings = Settings(store=f"sqlite:///{folder / 'keys.db'}", limiter="none")
+    async with VCAuth(settings) as auth:
+        await auth.registry.create_project("acme")
+        keys = [await auth.registry.create_key("acme", f"key {number}") for number in range(revocations)]
+        with Uvicorn(folder, workers, store=settings.store, limiter="none") as server:
+            clients = await _meet(server.port, workers, keys[0])
+            times = []
+            for number, key in enumerate(keys, 1):
+                times.append(await _revoke(auth, key, clients))
+                if progress:
+                    show_progress(number, revocations)
+            for client in clients:
+                await client.close()
+            return times
+
+
+def p99(times: Sequence[float]) -> float:
+    """The time that 99 of 100 do not pass."""
+    return sorted(times)[max(0, -(-99 * len(times) // 100) - 1)]
+
+
+async def _meet(port: int, workers: int, key: NewKey) -> list[Client]:
+    """A connection to every worker: each stays with the one that accepted it."""
+    met: dict[bytes, Client] = {}
+    for _ in range(MOST_CONNECTIONS):
+        client = await Client.connect(port)
+        status, pid = await client.get(key.secret.reveal())
+        assert status == 200, pid
+        if pid in met:
+            await client.close()
+        met.setdefault(pid, client)
+        if len(met) == workers:
+            return list(met.values())
+    raise RuntimeError(f"{MOST_CONNECTIONS} connections met {len(met)} of {workers} workers")
+
+
+async def _revoke(auth: VCAuth, key: NewKey, clients: Sequence[Client]) -> float:
+    plain = key.secret.reveal()
+    for client in clients:
+        assert (await client.get(plain))[0] == 200
+
+    async def refused_at(client: Client) -> float:
+        while (await client.get(plain))[0] == 200:
+            await asyncio.sleep(POLL)
+        return perf_counter()
+
+    asking = [asyncio.create_task(refused_at(client)) for client in clients]
+    await auth.registry.revoke_key(key.record.id)
+    committed = perf_counter()
+    return max(0.0, max(await asyncio.gather(*asking)) - committed)
+
+
+if __name__ == "__main__":
+    main()
