@@ -134,6 +134,7 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int) -> Self:
+        """A client of the server on this port. Raises OSError if there is none."""
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def get(self, key: str) -> tuple[int, bytes]:
@@ -145,6 +146,7 @@ class Client:
         return int(head[9:12]), await self._reader.readexactly(int(length[1]))
 
     async def close(self) -> None:
+        """Close the connection."""
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()

@@ -1,4 +1,4 @@
-"""What does usage cost: to count a request, to write what was counted, to read a year of it from the shell?
+"""What does usage cost? To count a request, to write what was counted, to read a year of it from the shell.
 
 ::
 
@@ -121,7 +121,7 @@ async def _fill(store: SQLKeyStore) -> list[KeyRecord]:
         async def add(table: Any, rows: list[dict[str, Any]]) -> None:
             await connection.execute(insert(table), rows)
 
-        await add(projects, [{name: getattr(project, name) for name in projects.c.keys()}])
+        await add(projects, [{column.name: getattr(project, column.name) for column in projects.columns}])
         await add(keys, [{"project_id": project.id, **{n: getattr(r, n) for n in names}} for r in records])
         await add(project_hours, [{"hour": hour, **of_project} for hour in hours])
         totals = {"project_id": project.id, "requests": 101 * HOURS_OF_A_KEY, "last_used_at": hours[0]}
