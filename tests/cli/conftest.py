@@ -3,20 +3,27 @@
 import asyncio
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from shell import Shell
+from shell import Sh, Shell
 
 from vc_auth import Settings, VCAuth
 from vc_auth.cli import session
 from vc_auth.cli.commands import cli
 from vc_auth.stores.sql import SQLKeyStore
 from vc_auth.testing import TurnableClock
+
+VC_AUTH = (sys.executable, "-m", "vc_auth.cli")
+DEADLINE = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +77,38 @@ def acme(shell: Shell, acme_file: Path) -> Shell:
     """The same, where the file has a project called acme on the plan pro."""
     shutil.copy(acme_file, shell.file)
     return shell
+
+
+@pytest.fixture
+def sh(acme: Shell) -> Sh:
+    """Runs a line of shell in which ``vc-auth`` is this one, on the file of acme."""
+
+    def run(line: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        function = f'vc-auth() {{ {" ".join(VC_AUTH)} "$@"; }}\n'
+        environment = {**os.environ, "VC_AUTH_STORE": acme.url, "PYTHONDEVMODE": ""}
+        return subprocess.run(
+            ["/bin/bash", "-c", function + line],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+            **{"stdin": subprocess.DEVNULL, **options},
+        )
+
+    return run
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that SQLite is asked to run, from now on."""
+    told: list[str] = []
+    connect = sqlite3.connect
+
+    def connect_and_listen(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(told.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_listen)
+    return told

@@ -8,6 +8,7 @@ from shell import Shell
 
 from vc_auth.cli import asking
 from vc_auth.keys import digest
+from vc_auth.testing import some_count
 
 DAY = 86_400
 WHOLE_KEY = (
@@ -66,6 +67,8 @@ def test_programs_get_the_new_key_as_a_member_and_nothing_else(acme: Shell) -> N
         "created_at": "2026-01-01T00:00:00Z",
         "expires_at": "2026-01-31T00:00:00Z",
         "revoked_at": None,
+        "last_used_at": None,
+        "requests": 0,
         "replaces": None,
         "family": new["id"],
     }
@@ -182,19 +185,17 @@ def test_the_list_has_a_row_for_each_key_the_oldest_first(acme: Shell) -> None:
     acme.done("projects", "suspend", "abc")
     acme.done("keys", "revoke", second["id"], "--yes")
     acme.clock.advance(seconds=DAY)
-    heading = "key         name    id                    project  created (UTC)     expires (UTC)     status     scopes"
-    scopes = "analytics:read, cache:*"
+    used, scopes = "last used (UTC)  requests  status     scopes", "analytics:read, cache:*"
+    born, idle = "2026-01-01 00:00", "never                   0"
     rows = [
-        f"{first['display']}  ci      {first['id']}  acme     2026-01-01 00:00  2026-01-02 00:00  expired    {scopes}",
-        f"{second['display']}  laptop  {second['id']}  acme     2026-01-01 00:00  never             revoked    none",
+        f"key         name    id                    project  created (UTC)     expires (UTC)     {used}",
+        f"{other['display']}  phone   {other['id']}  abc      {born}  never             {idle}  suspended  cache:read",
+        f"{first['display']}  ci      {first['id']}  acme     {born}  2026-01-02 00:00  {idle}  expired    {scopes}",
+        f"{second['display']}  laptop  {second['id']}  acme     {born}  never             {idle}  revoked    none",
     ]
-    of_abc = (
-        f"{other['display']}  phone   {other['id']}  abc      2026-01-01 00:00  never             suspended  cache:read"
-    )
-    assert acme.done("keys", "list").splitlines() == [heading, of_abc, *rows]
-    narrower = [line.replace("suspended", "").replace("status     scopes", "status   scopes") for line in (heading,)]
-    narrower += [line.replace("expired    ", "expired  ").replace("revoked    ", "revoked  ") for line in rows]
-    assert acme.done("keys", "list", "acme").splitlines() == narrower
+    assert acme.done("keys", "list").splitlines() == rows
+    of_acme = [line.split() for line in acme.done("keys", "list", "acme").splitlines()]
+    assert of_acme == [row.split() for row in rows if row != rows[1]]
     statuses = {key["name"]: key["status"] for key in acme.json("keys", "list")}
     assert statuses == {"phone": "suspended", "ci": "expired", "laptop": "revoked"}
 
@@ -209,28 +210,30 @@ def test_without_keys_the_list_says_how_to_make_one(acme: Shell) -> None:
 
 def test_all_that_is_known_of_a_key_is_shown(acme: Shell, ci: dict[str, Any]) -> None:
     assert acme.done("keys", "show", ci["id"]).splitlines() == [
-        f"key       {ci['display']}",
-        "name      ci",
-        f"id        {ci['id']}",
-        f"project   acme ({ci['project']['id']}), plan pro",
-        "status    active",
-        "scopes    analytics:read, cache:*",
-        "networks  anywhere",
-        "created   2026-01-01 00:00:00 UTC",
-        "expires   never",
-        "revoked   -",
-        "replaces  -",
-        f"family    {ci['id']}",
+        f"key        {ci['display']}",
+        "name       ci",
+        f"id         {ci['id']}",
+        f"project    acme ({ci['project']['id']}), plan pro",
+        "status     active",
+        "scopes     analytics:read, cache:*",
+        "networks   anywhere",
+        "created    2026-01-01 00:00:00 UTC",
+        "expires    never",
+        "revoked    -",
+        "last used  never",
+        "requests   0",
+        "replaces   -",
+        f"family     {ci['id']}",
     ]
     brief = make(acme, "brief", "--expires-in", "1h", "--no-scopes", "--network", "10.0.0.0/8", "--network", "::1")
     acme.done("keys", "revoke", brief["id"], "--yes")
     lines = acme.done("keys", "show", brief["id"]).splitlines()
     for line in (
-        "status    revoked",
-        "scopes    none",
-        "networks  10.0.0.0/8, ::1/128",
-        "expires   2026-01-01 01:00:00 UTC",
-        "revoked   2026-01-01 00:00:00 UTC",
+        "status     revoked",
+        "scopes     none",
+        "networks   10.0.0.0/8, ::1/128",
+        "expires    2026-01-01 01:00:00 UTC",
+        "revoked    2026-01-01 00:00:00 UTC",
     ):
         assert line in lines
 
@@ -238,9 +241,36 @@ def test_all_that_is_known_of_a_key_is_shown(acme: Shell, ci: dict[str, Any]) ->
 def test_a_key_made_by_hand_may_lack_its_name_display_and_time(acme: Shell, ci: dict[str, Any]) -> None:
     acme.by_hand("UPDATE keys SET name = '', display = '', created_at = NULL")
     assert acme.done("keys", "list").splitlines()[1].split() == [
-        *("-", "-", ci["id"], "acme", "-", "never", "active", "analytics:read,", "cache:*")
+        *("-", "-", ci["id"], "acme", "-", "never", "never", "0", "active", "analytics:read,", "cache:*")
     ]
-    assert "created   -" in acme.done("keys", "show", ci["id"])
+    assert "created    -" in acme.done("keys", "show", ci["id"])
+
+
+def test_a_key_that_was_used_says_when_and_how_often(acme: Shell) -> None:
+    used, unused = acme.json("keys", "create", "acme", "used"), make(acme, "unused")
+    acme.send(used.pop("key"), 12)
+    acme.clock.advance(seconds=DAY)
+    told = {**used, "last_used_at": "2026-01-01T00:00:00Z", "requests": 12}
+    assert acme.json("keys", "list") == acme.json("keys", "list", "acme") == [told, unused]
+    assert acme.json("keys", "show", used["id"]) == told
+    _, *rows = acme.done("keys", "list").splitlines()
+    assert [re.split("  +", row)[6:8] for row in rows] == [["2026-01-01 00:00", "12"], ["never", "0"]]
+    assert {"last used  2026-01-01 00:00:00 UTC", "requests   12"} <= set(
+        acme.done("keys", "show", used["id"]).splitlines()
+    )
+
+
+def test_requests_that_were_refused_are_uses_of_their_key(acme: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VC_AUTH_PLANS", "pro=1/minute:2")
+    key = acme.json("keys", "create", "acme", "ci", "--network", "10.0.0.0/8")
+    acme.send(key["key"], 5, address="10.0.0.1")
+    acme.clock.advance(seconds=1)
+    acme.send(key["key"], address="192.0.2.1")
+    shown = acme.json("keys", "show", key["id"])
+    assert (shown["requests"], shown["last_used_at"]) == (6, "2026-01-01T00:00:01Z")
+    acme.done("keys", "revoke", key["id"], "--yes")
+    acme.send(key["key"])
+    assert acme.json("keys", "show", key["id"])["requests"] == 6, "a dead key is not used"
 
 
 def test_neither_a_key_nor_a_digest_is_ever_shown_again(acme: Shell) -> None:
@@ -321,12 +351,12 @@ def test_revoking_asks_and_says_that_it_is_for_ever(acme: Shell, ci: dict[str, A
     for answer in ("n\n", "\n"):
         result = acme("keys", "revoke", ci["id"], answer=answer)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr.startswith(f"Revoke {named}? This is for ever. [y/N]: ")
+        assert result.stderr.startswith(f"It was never used. Revoke {named}, for ever? [y/N]: ")
         assert result.stderr.endswith("Error: nothing was changed\n")
         assert acme.json("keys", "list") == [ci]
     result = acme("keys", "revoke", ci["id"], answer="y\n")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith(f"Revoked since 2026-01-01 00:00:00 UTC, and for ever: {named}.\n")
+    assert result.stderr.endswith(f"Revoked since 2026-01-01 00:00:00 UTC, and for ever: {named}. It was never used.\n")
     assert acme.json("keys", "list") == [{**ci, "status": "revoked", "revoked_at": "2026-01-01T00:00:00Z"}]
 
 
@@ -342,17 +372,19 @@ def test_with_yes_nothing_is_asked(acme: Shell, ci: dict[str, Any], flag: str) -
     assert acme("keys", "revoke", ci["id"], flag).stderr.startswith("Revoked since ")
     result = acme("keys", "delete", ci["id"], flag)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"Deleted {ci['id']} ({ci['display']}, 'ci') of project 'acme'.\n"
+    assert result.stderr == f"Deleted {ci['id']} ({ci['display']}, 'ci') of project 'acme'. It was never used.\n"
     assert acme.json("keys", "list") == []
 
 
 def test_where_nobody_can_be_asked_yes_is_needed(acme: Shell, ci: dict[str, Any]) -> None:
     named = f"{ci['id']} ({ci['display']}, 'ci') of project 'acme'"
     why = "stdin is no terminal, so nobody can be asked; add --yes. The question is: "
-    assert acme.refused("keys", "revoke", ci["id"], code=2) == f"{why}Revoke {named}? This is for ever."
+    assert acme.refused("keys", "revoke", ci["id"], code=2) == f"{why}It was never used. Revoke {named}, for ever?"
     assert acme.json("keys", "list") == [ci]
     acme.done("keys", "revoke", ci["id"], "--yes")
-    assert acme.refused("keys", "delete", ci["id"], code=2) == f"{why}Delete {named}, which is revoked?"
+    assert (
+        acme.refused("keys", "delete", ci["id"], code=2) == f"{why}It was never used. Delete {named}, which is revoked?"
+    )
     assert len(acme.json("keys", "list")) == 1
 
 
@@ -376,14 +408,30 @@ def test_deleting_an_expired_key_asks(acme: Shell, somebody: None) -> None:
     result = acme("keys", "delete", brief["id"], answer="n\n")
     assert result.exit_code == 1
     named = f"{brief['id']} ({brief['display']}, 'brief') of project 'acme'"
-    assert result.stderr.startswith(f"Delete {named}, which is expired? [y/N]: ")
+    assert result.stderr.startswith(f"It was never used. Delete {named}, which is expired? [y/N]: ")
     assert len(acme.json("keys", "list")) == 1
     assert acme("keys", "delete", brief["id"], answer="y\n").exit_code == 0
     assert acme.json("keys", "list") == []
 
 
+def test_who_ends_a_key_that_is_in_use_is_told_so_before(acme: Shell, somebody: None) -> None:
+    key = acme.json("keys", "create", "acme", "ci")
+    named = f"{key['id']} ({key['display']}, 'ci') of project 'acme'"
+    last_use = "It was last used 2026-01-01 00:00:00 UTC; requests so far: 2."
+    acme.send(key["key"], 2)
+    acme.clock.advance(seconds=60)
+    result = acme("keys", "revoke", key["id"], answer="y\n")
+    assert result.stderr.startswith(f"{last_use} Revoke {named}, for ever? [y/N]: ")
+    assert result.stderr.endswith(f"Revoked since 2026-01-01 00:01:00 UTC, and for ever: {named}. {last_use}\n")
+    result = acme("keys", "delete", key["id"], answer="y\n")
+    assert result.stderr.startswith(f"{last_use} Delete {named}, which is revoked? [y/N]: ")
+    assert result.stderr.endswith(f"Deleted {named}. {last_use}\n")
+
+
 def test_programs_get_the_key_that_was_deleted(acme: Shell, ci: dict[str, Any]) -> None:
+    acme.count([some_count(ci["id"], ci["project"]["id"], admitted=7)])
     revoked = acme.json("keys", "revoke", ci["id"], "--yes")
+    assert (revoked["requests"], revoked["last_used_at"]) == (7, "2026-03-01T12:00:00Z")
     assert acme.json("keys", "delete", ci["id"], "--yes") == {**revoked, "status": "deleted"}
 
 
@@ -426,6 +474,14 @@ def test_programs_get_the_successor_with_its_key(acme: Shell, ci: dict[str, Any]
     assert re.fullmatch(r"vc_[0-9a-f]{32}", new.pop("key"))
     assert acme.json("keys", "list") == [{**ci, "expires_at": "2026-01-01T01:00:00Z"}, new]
     assert new["replaces"] == ci["id"]
+
+
+def test_a_successor_begins_to_be_used_anew(acme: Shell) -> None:
+    old = acme.json("keys", "create", "acme", "ci")
+    acme.send(old["key"], 3)
+    new = acme.json("keys", "rotate", old["id"])
+    acme.send(new["key"])
+    assert [key["requests"] for key in acme.json("keys", "list")] == [3, 1]
 
 
 def test_a_second_rotation_fails_and_names_the_successor(acme: Shell, ci: dict[str, Any]) -> None:

@@ -75,6 +75,17 @@ def test_another_module_that_the_demo_misses_is_an_error_of_its_own(monkeypatch:
     assert isinstance(run("demo").exception, ModuleNotFoundError)
 
 
+def test_help_lists_the_commands_and_says_where_keys_live() -> None:
+    out = run("--help").output
+    assert re.findall(r"^  ([a-z]+)  ", out.partition("Commands:")[2], re.MULTILINE) == [
+        *("projects", "keys", "usage", "check", "demo")
+    ]
+    assert "--store URL, or VC_AUTH_STORE, or keys.db in this folder" in " ".join(out.split())
+    for command in ("usage", "check"):
+        text = " ".join(run(command, "-h").output.split())
+        assert all(word in text for word in ("--json", "[default: sqlite:///keys.db] [env var: VC_AUTH_STORE]"))
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_names_the_commands_and_their_options(option: str) -> None:
     assert re.search("demo +Start a guarded server", run(option).output)

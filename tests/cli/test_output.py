@@ -5,17 +5,13 @@ import errno
 import json
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from shell import Shell
+from shell import Sh, Shell
 
 from vc_auth import NewKey, Settings, VCAuth
 from vc_auth.cli import asking, console, key_views
@@ -23,8 +19,6 @@ from vc_auth.cli.commands import cli
 from vc_auth.cli.session import Refused
 from vc_auth.errors import Fault
 
-VC_AUTH = (sys.executable, "-m", "vc_auth.cli")
-DEADLINE = 60.0
 WILD = "\x1b]0;gotcha\x07\x1b[2J\u202e[red]a\r\nb"
 TAMED = r"\x1b]0;gotcha\x07\x1b[2J\u202e[red]a\r\nb"
 
@@ -64,13 +58,14 @@ def test_names_are_escaped_in_sentences_questions_and_json(wild: Shell, monkeypa
     monkeypatch.setattr(asking, "is_answered", lambda: True)
     said.append(wild("keys", "revoke", "key_" + WILD, answer="y\n").stderr)
     said.append(wild("keys", "delete", "key_" + WILD, answer="y\n").stderr)
+    said += [wild("usage", WILD).stderr, wild("usage", WILD, "--key", "a" + WILD).stderr]
     for text in said:
         assert TAMED in text
         assert harmless(text)
-    out = wild.done("projects", "list", "--json")
-    assert out.isascii()
-    assert harmless(out)
-    assert json.loads(out)[0]["name"] == WILD
+    for out in (wild.done("projects", "list", "--json"), wild.done("usage", WILD, "--json")):
+        assert out.isascii()
+        assert harmless(out)
+        assert json.dumps(WILD) in out
 
 
 def test_markup_in_names_is_text(acme: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,42 +133,7 @@ def test_what_the_terminal_cannot_write_is_escaped(acme: Shell) -> None:
     assert r"\u9375 ü  prj_" in result.stdout
 
 
-def test_a_long_list_takes_no_time(acme: Shell) -> None:
-    (project,) = acme.json("projects", "list")
-    acme.by_hand(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
-        " INSERT INTO keys (id, digest, project_id, name, display, scopes, family)"
-        " SELECT 'key_' || i, i, ?, 'k' || i, 'vc_1234...', '[]', 'key_' || i FROM n",
-        project["id"],
-    )
-    assert len(acme.done("keys", "list").splitlines()) == 2_001
-    assert len(acme.json("keys", "list", "acme")) == 2_000
-
-
 # -- a new key, in a real shell ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def sh(acme: Shell, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a line of shell in which ``vc-auth`` is this one, on the file of acme."""
-
-    def run(line: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        function = f'vc-auth() {{ {" ".join(VC_AUTH)} "$@"; }}\n'
-        environment = {**os.environ, "VC_AUTH_STORE": acme.url, "PYTHONDEVMODE": ""}
-        return subprocess.run(
-            ["/bin/bash", "-c", function + line],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-            **{"stdin": subprocess.DEVNULL, **options},
-        )
-
-    return run
-
-
-Sh = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_shell_variable_holds_the_key_and_nothing_else(acme: Shell, sh: Sh) -> None:
@@ -239,8 +199,11 @@ def test_what_could_not_be_written_is_not_tried_again(monkeypatch: pytest.Monkey
         key_views.need_stdout()
 
 
-def test_a_table_into_a_closed_stdout_is_no_error(sh: Sh) -> None:
-    ended = sh("vc-auth projects list >&-")
+@pytest.mark.parametrize("command", ["projects list", "keys show {id}", "usage acme --since 2026-01-01"])
+def test_a_table_into_a_closed_stdout_is_no_error(acme: Shell, sh: Sh, command: str) -> None:
+    key = acme.json("keys", "create", "acme", "ci")
+    acme.send(key["key"])
+    ended = sh(f"vc-auth {command.format(**key)} >&-")
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -254,7 +217,7 @@ def test_a_question_is_answered_at_a_terminal(acme: Shell, sh: Sh) -> None:
         os.close(ours)
         os.close(theirs)
     assert (ended.returncode, ended.stdout) == (0, "")
-    assert "This is for ever. [y/N]: " in ended.stderr
+    assert ", for ever? [y/N]: " in ended.stderr
     assert acme.json("keys", "list")[0]["status"] == "revoked"
 
 

@@ -14,7 +14,7 @@ from processes import Command, Ended, contents, locked
 from shell import Shell
 from support import SCALE
 
-from vc_auth.testing import TurnableClock
+from vc_auth.testing import TurnableClock, some_count
 
 ROUNDS = max(1, round(5 * SCALE))
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -99,6 +99,23 @@ def test_a_project_is_created_once(acme: Shell) -> None:
         assert [project["id"] for project in acme.json("projects", "list") if project["name"] == name] == [
             won.stdout.rstrip()
         ]
+
+
+def test_usage_is_told_while_its_key_is_deleted_and_stays_afterwards(acme: Shell, ci: str) -> None:
+    project = acme.json("projects", "list")[0]["id"]
+    acme.count([some_count(ci, project, hour=datetime.now(UTC), admitted=5, limited=2)])
+    asked = ("usage", "acme", "--key", ci, "--by", "month")
+    acme.done("keys", "revoke", ci, "--yes")
+    told = acme.done(*asked)
+    assert "7         5        2          0" in told
+    with Command("keys", "delete", ci, "--yes") as deletion:
+        with locked(acme.file):
+            deletion.go().wait_for_lock()
+            assert acme.done(*asked) == told, "it waits for nobody"
+        assert deletion.end().code == 0
+    assert keys(acme) == {}
+    assert acme.done(*asked) == told
+    assert "7         5        2          0" in acme.done("usage", "acme", "--by", "month")
 
 
 def test_eight_that_use_a_new_file_at_once_make_one_schema(shell: Shell, tmp_path: Path) -> None:

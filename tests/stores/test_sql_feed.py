@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -188,7 +188,6 @@ async def test_many_changes_come_in_several_batches_and_in_order(
     store: SQLKeyStore, key: KeyRecord, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "BATCH", 3)
-    monkeypatch.setattr(feed_module, "_select_changes", feed_module._select_changes.limit(3))
     digests = [digest(str(number)) for number in range(7)]
     async with following(store) as feed:
         shell.execute("BEGIN")
@@ -341,6 +340,22 @@ async def test_a_feed_that_is_cancelled_lets_its_connection_go(store: SQLKeyStor
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await store.find(key.digest) == key
+
+
+async def test_a_feed_that_is_cancelled_while_it_reads_keeps_nothing_open(path: Path) -> None:
+    for turns in range(20):
+        store = SQLKeyStore(path, poll_interval=0.001)
+        await store.open()
+        task = asyncio.create_task(told(store.changes()))
+        await store.add_project(some_project(str(turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await store.aclose()
+        with closing(sqlite3.connect(path, timeout=0)) as shell:
+            assert shell.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.3, float("nan")])

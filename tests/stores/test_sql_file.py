@@ -305,6 +305,96 @@ async def test_a_file_that_is_deleted_is_not_made_again_by_who_had_it(path: Path
     await store.aclose()
 
 
+# -- moved while it is open --------------------------------------------------------------------------------------------
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+async def test_what_the_log_holds_goes_with_the_file_and_the_log_goes_too(path: Path) -> None:
+    store = SQLKeyStore(path)
+    await store.add_project(project := some_project())
+    moved = path.rename(path.with_name("moved.db"))
+    await store.database.leave()
+    assert [file.name for file in path.parent.iterdir()] == ["moved.db"]
+    other = SQLKeyStore(moved)
+    assert await other.list_projects() == [project]
+    await other.aclose()
+
+
+async def test_a_log_that_cannot_be_emptied_stays(path: Path) -> None:
+    store = SQLKeyStore(path, busy_timeout=0.05)
+    await store.add_project(project := some_project())
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("BEGIN")
+        shell.execute("SELECT * FROM projects").fetchall()
+        await store.add_project(later := some_project("later"))
+        moved = path.rename(path.with_name("moved.db"))
+        await store.database.leave()
+        assert log_of(path).stat().st_size > 0
+    path.touch()
+    with pytest.raises(StoreError) as error:
+        await store.list_projects()
+    assert str(error.value) == (
+        f"the key store '{path}' was replaced, and the log of the old one lies beside it; "
+        "delete 'keys.db-wal' and 'keys.db-shm'"
+    )
+    moved.replace(path)
+    assert await store.list_projects() == [project, later]
+    await store.aclose()
+
+
+async def test_the_log_of_another_file_stays(path: Path) -> None:
+    store = SQLKeyStore(path)
+    await store.open()
+    path.rename(path.with_name("moved.db"))
+    log_of(path).unlink()
+    log_of(path).write_text("another's")
+    await store.database.leave()
+    assert log_of(path).read_text() == "another's"
+
+
+async def test_two_that_leave_at_once_are_not_in_each_others_way(path: Path) -> None:
+    stores = [SQLKeyStore(path) for _ in range(4)]
+    for store in stores:
+        await store.open()
+    path.rename(path.with_name("moved.db"))
+    await asyncio.gather(*(store.database.leave() for store in stores))
+    assert [file.name for file in path.parent.iterdir()] == ["moved.db"]
+
+
+async def test_a_file_that_is_in_its_place_is_not_left(path: Path) -> None:
+    store = SQLKeyStore(path)
+    await store.database.leave()  # it is not open
+    await store.open()
+    pool = store.database._pool
+    await store.database.leave()
+    assert store.database._pool is pool
+    path.rename(path.with_name("moved.db"))
+    await asyncio.gather(store.database.leave(), store.database.leave())
+    assert store.database._pool is None
+
+
+async def test_nobody_connects_to_a_file_that_was_not_looked_at(path: Path) -> None:
+    store = SQLKeyStore(path)
+    await store.add_project(some_project())
+    other = SQLKeyStore(path.with_name("other.db"))
+    await other.open()
+    await other.aclose()
+
+    async def read_again(connection: Any) -> None:
+        other.database.path.replace(path)
+        await store.list_projects()  # over another connection
+
+    with pytest.raises(BackendError) as error:
+        await store.database.read(read_again)
+    assert str(error.value) == f"the key store '{path}' was moved, deleted or replaced"
+    await store.database.leave()
+    assert await store.list_projects() == []
+    await store.aclose()
+
+
 # -- one event loop after another --------------------------------------------------------------------------------------
 
 

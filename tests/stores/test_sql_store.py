@@ -2,13 +2,13 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError, StatementError
@@ -72,16 +72,19 @@ def test_it_is_opened_by_its_url_and_is_a_store_that_tells_changes() -> None:
 # -- what is stored ----------------------------------------------------------------------------------------------------
 
 
+async def statements_of_look_ups(store: SQLKeyStore) -> list[str]:
+    """What SQLite is asked from now on by those who look a key up."""
+    await store.open()
+    assert store.database._pool is not None
+    statements: list[str] = []
+    await store.database._pool.finder._driver.set_trace_callback(statements.append)
+    return statements
+
+
 async def test_a_cold_look_up_is_one_read_by_index(store: SQLKeyStore, path: Path) -> None:
     await store.add_project(project := some_project())
     await store.add_key(key := some_key(project))
-    statements: list[str] = []
-
-    async def watch(connection: AsyncConnection) -> None:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        await driver.set_trace_callback(statements.append)
-
-    await store.database.read(watch)  # the only connection so far, so the next reader's, too
+    statements = await statements_of_look_ups(store)
     assert await store.find(key.digest) == key
     (statement,) = statements
     with closing(sqlite3.connect(path)) as shell:
@@ -89,6 +92,69 @@ async def test_a_cold_look_up_is_one_read_by_index(store: SQLKeyStore, path: Pat
     assert [step.split(" USING INDEX ")[0] for step in plan] == ["SEARCH keys", "SEARCH projects"]
     assert "(digest=?)" in plan[0]
     assert "(id=?)" in plan[1]
+
+
+async def test_look_ups_at_once_share_a_read_and_each_has_its_own_answer(store: SQLKeyStore) -> None:
+    await store.add_project(project := some_project())
+    keys = [some_key(project, name=str(number)) for number in range(40)]
+    for key in keys:
+        await store.add_key(key)
+    digests = [key.digest for key in keys] + [digest("unknown"), keys[0].digest]
+    statements = await statements_of_look_ups(store)
+    assert await asyncio.gather(*map(store.find, digests)) == [*keys, None, keys[0]]
+    assert len(statements) == 2  # of 32 seats
+
+
+async def test_who_was_cancelled_while_the_disk_hung_is_not_looked_up_any_more(store: SQLKeyStore) -> None:
+    await store.add_project(project := some_project())
+    await store.add_key(key := some_key(project))
+    statements = await statements_of_look_ups(store)
+    assert store.database._pool is not None
+    begun, thawed = threading.Event(), threading.Event()
+
+    def hang(statement: str) -> None:
+        statements.append(statement)
+        begun.set()
+        thawed.wait(10)
+
+    await store.database._pool.finder._driver.set_trace_callback(hang)
+    first = asyncio.create_task(store.find(key.digest))
+    await asyncio.to_thread(begun.wait, 10)
+    first.cancel()
+    for number in range(200):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await store.find(str(number))
+    last = asyncio.create_task(store.find(key.digest))
+    thawed.set()
+    assert await last == key
+    assert len(statements) == 2
+    assert all(f"'{number}'" not in statements[1] for number in range(200))
+
+
+async def test_closing_waits_for_look_ups_that_are_under_way(store: SQLKeyStore) -> None:
+    await store.add_project(project := some_project())
+    await store.add_key(key := some_key(project))
+    await store.aclose()
+    for turns in range(30):
+        looking_up = [asyncio.create_task(store.find(key.digest)) for _ in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.aclose()
+        assert await asyncio.gather(*looking_up) == [key, key, key]
+
+
+async def test_a_record_that_cannot_be_read_is_nobody_elses_trouble(store: SQLKeyStore, path: Path) -> None:
+    await store.add_project(project := some_project())
+    keys = [some_key(project) for _ in range(3)]
+    for key in keys:
+        await store.add_key(key)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("UPDATE keys SET scopes = 'cache' WHERE id = ?", (keys[1].id,))
+        shell.commit()
+    first, broken, third = await asyncio.gather(*(store.find(key.digest) for key in keys), return_exceptions=True)
+    assert (first, third) == (keys[0], keys[2])
+    assert isinstance(broken, ValueError)
 
 
 @pytest.mark.parametrize(
@@ -256,11 +322,15 @@ async def test_a_rule_that_somebody_added_is_a_conflict_and_nothing_was_written(
 
 
 async def test_no_digest_stands_in_what_the_database_says(store: SQLKeyStore, path: Path) -> None:
-    await store.open()
+    await store.add_project(project := some_project())
     with closing(sqlite3.connect(path)) as shell:
         shell.execute("DROP TABLE keys")
     with pytest.raises(BackendError) as error:
         await store.find(digest("x"))
+    assert str(error.value) == f"the key store '{path}' failed: no such table: keys"
+    assert digest("x") not in f"{error.value.__context__} {error.value.__context__!r}"
+    with pytest.raises(BackendError) as error:
+        await store.add_key(some_key(project, digest=digest("x")))
     assert str(error.value) == f"the key store '{path}' failed: no such table: keys"
     shown = error.value.__context__
     assert isinstance(shown, DBAPIError)
@@ -276,6 +346,22 @@ async def test_a_file_that_was_damaged_while_it_is_used_is_said_to_be(store: SQL
         file.write(b"\xff" * 4096 * 4)
     with pytest.raises(BackendError, match=r"is damaged|is no SQLite database"):
         await store.list_projects()
+
+
+async def test_a_connection_that_remembers_a_damage_is_not_used_for_ever(store: SQLKeyStore, path: Path) -> None:
+    await store.add_project(project := some_project())
+    await store.add_key(key := some_key(project))
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" * len(content))
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"is damaged|is no SQLite database"):
+            await store.find(key.digest)
+    path.write_bytes(content)
+    with suppress(BackendError):
+        await store.find(key.digest)
+    assert await store.find(key.digest) == key
 
 
 @pytest.mark.parametrize(
@@ -299,6 +385,11 @@ def test_each_code_of_sqlite_has_its_sentence(code: str, kind: type[BackendError
         fault = fault_of(raised, "the key store 'x'")
         assert type(fault) is kind
         assert str(fault) == f"the key store 'x' {sentence}"
+
+
+def test_what_is_no_fault_of_the_database_is_raised_as_it_is() -> None:
+    with pytest.raises(ValueError, match="somebody else's"), faults_of("the key store 'x'"):
+        raise ValueError("somebody else's")
 
 
 def test_waiting_for_a_connection_ends_with_a_sentence() -> None:

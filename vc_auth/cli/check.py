@@ -11,10 +11,11 @@ from vc_auth.cli.console import put_facts, put_json
 from vc_auth.cli.key_views import KeyView, as_json, facts
 from vc_auth.cli.lookup import find_project, view_key
 from vc_auth.cli.session import Misused, Refused, Session, on_a_store
-from vc_auth.errors import Denied, Forbidden, MalformedHeader, RateLimited, Unauthorized, Unavailable
+from vc_auth.errors import Denied, Forbidden, InvalidKey, MalformedHeader, RateLimited, Unauthorized, Unavailable
 from vc_auth.keys import LONGEST_VALUE, Headers, KeyFormat, Secret
 from vc_auth.limiters import MemoryLimiter
 from vc_auth.rates import Decision
+from vc_auth.records import KeyRecord
 
 
 class Verdict(NamedTuple):
@@ -47,7 +48,7 @@ def check(session: Session, address: str | None, project: str | None) -> None:
     """  # noqa: D301  # the backspace is click's sign for lines that stay as they are
     if click.get_current_context().args:
         raise click.UsageError(
-            "Give the key on stdin, as in `printenv KEY | vc-auth check`; an argument may stand in your shell's history."
+            "Give the key on stdin, as in `printenv KEY | vc-auth check`; an argument may stay in the shell's history."
         )
     secret = _read_key()
     verdict = session.run(lambda auth: _judge(auth, secret, address, project))
@@ -65,11 +66,22 @@ def _read_key() -> Secret:
     """One line of stdin, or what somebody types unseen."""
     if is_answered():
         line = click.prompt("Key", hide_input=True, err=True)
-    elif sys.stdin is None or not (read := click.get_binary_stream("stdin").readline(LONGEST_VALUE)):
+    elif sys.stdin is None or not (read := sys.stdin.buffer.readline(LONGEST_VALUE)):
         raise Misused("stdin is empty; give the key there, as in `printenv KEY | vc-auth check`")
     else:
         line = read.decode("ascii", "replace")  # what is not ASCII is no key, whatever it means
     return Secret(line.rstrip("\r\n"), "the key")
+
+
+class _Known:
+    """A store of one key, so that the verdict is about what is shown, whatever changes meanwhile."""
+
+    def __init__(self, record: KeyRecord) -> None:
+        self._record = record
+
+    async def find(self, digest: str) -> KeyRecord | None:  # noqa: ARG002  # it was found by this one
+        """See `vc_auth.stores.KeyFinder`."""
+        return self._record
 
 
 async def _judge(auth: VCAuth, secret: Secret, address: str | None, project: str | None) -> Verdict:
@@ -77,10 +89,13 @@ async def _judge(auth: VCAuth, secret: Secret, address: str | None, project: str
     presented = KeyFormat(auth.settings.key_prefixes).parse_authorization(_headers(secret))
     if isinstance(presented, Unauthorized):
         return Verdict(presented, _misshapen(presented), None, _bucket(auth, None))
-    record = await auth.source.find(presented)  # not behind the cache: its errors are for requests
-    view = await view_key(auth, record.id) if record is not None else None
+    record = await auth.source.find(presented)  # not behind the cache, which would begin to follow changes
+    if record is None:
+        return Verdict(InvalidKey(), "there is no such key", None, _bucket(auth, None))
+    view = await view_key(auth, record.id)
+    server = VCAuth(auth.settings, store=_Known(view.record), limiter=auth.limiter, clock=auth.clock)
     try:
-        grant = await auth.rehearsal.admit(_headers(secret), address, addressed)
+        grant = await server.rehearsal.admit(_headers(secret), address, addressed)
     except Denied as denied:
         decision = denied.decision if isinstance(denied, RateLimited) else None
         return Verdict(denied, _why(denied, view, address, addressed), view, _bucket(auth, decision))
@@ -97,12 +112,10 @@ def _misshapen(denied: Unauthorized) -> str:
     return "this has not the form of a key: one of the prefixes in the settings, and 32 of 0-9 and a-f"
 
 
-def _why(denied: Denied, view: KeyView | None, address: str | None, addressed: str | None) -> str:
+def _why(denied: Denied, view: KeyView, address: str | None, addressed: str | None) -> str:
     """What the client is not told."""
-    if denied.__cause__ is not None:  # the store or the limiter failed
+    if denied.__cause__ is not None:  # the limiter failed
         return str(denied.__cause__) or repr(denied.__cause__)
-    if view is None:
-        return "there is no such key"
     record = view.record
     if isinstance(denied, RateLimited):
         return f"its bucket holds too little for {denied.decision.retry_after} s more"

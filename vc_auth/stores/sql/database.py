@@ -2,18 +2,20 @@
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 from aiosqlite import Connection as Driver
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vc_auth.errors import StoreError
+from vc_auth.errors import BackendError, StoreError
 from vc_auth.stores.sql import schema
 from vc_auth.stores.sql.faults import LOCKED, code_of, faults_of
 from vc_auth.stores.sql.pool import LookUp, Pool, Row
@@ -34,8 +36,11 @@ class Database:
         self._busy_timeout = busy_timeout
         self._pool: Pool | None = None
         self._left: list[Pool] = []  # of event loops that are gone
-        self._identity: Identity | None = None
-        self._log_identity: Identity | None = None
+        self._log = [self.path.with_name(f"{self.path.name}{end}") for end in ("-wal", "-shm")]
+        self._identity: Identity | None = None  # of the file that was looked at last
+        self._log_identity: list[Identity | None] = []
+        self._orphaned_log: list[Identity | None] = []
+        self._was_ours = False
 
     async def open(self) -> None:
         """Create the file if there is none. Raises StoreError if it cannot be used, BackendError if not now."""
@@ -67,7 +72,7 @@ class Database:
         pool = self._of_this_loop()
         await self._opened(pool)
         with faults_of(self.where):
-            return await pool.finder(look_up).find(value)
+            return await pool.finder.find(look_up, value)
 
     async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that has the write lock from its beginning; commit, or roll back if it raises.
@@ -85,42 +90,49 @@ class Database:
         return await pool.run(writing)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to keep, for reading."""
+    async def connection(self) -> AsyncIterator[Driver]:
+        """A connection to keep, for reading. `aclose` closes it under its keeper's hands."""
         pool = self._of_this_loop()
         await self._opened(pool)
         with faults_of(self.where):
-            async with pool.kept() as connection:
-                yield connection
+            driver = await pool.connect()
+            try:
+                yield driver
+            finally:
+                await pool.run(partial(pool.disconnect, driver))  # to its end, also if its keeper is cancelled
 
     def is_in_place(self) -> bool:
         """Whether the path still names the file that was opened, and its log. Asks the disk: not for the loop's thread.
 
         As long as anybody has the file open, SQLite keeps the log that lies beside it; if it is another, we are alone.
         """
-        return _identity(self.path) == self._identity and _identity(self._log) == self._log_identity
+        return self._is_there() and self._identity_of_log() == self._log_identity
 
-    async def leave(self, driver: Driver) -> None:
-        """Close a file that is not in its place any more, and leave nothing of it there.
+    async def leave(self) -> None:
+        """Close the file if it is not in its place any more, and leave nothing of it there.
 
         SQLite would take its log for that of the file that comes in its place, and write old pages over that one
         (https://sqlite.org/howtocorrupt.html, 1.4). So what the log holds goes where it belongs, and then the log goes.
         """
-        try:
-            ((is_busy, *_),) = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-            if not is_busy:
-                await asyncio.to_thread(self._remove_log)
-        finally:
-            await self.aclose()
-
-    @property
-    def _log(self) -> Path:
-        return self.path.with_name(f"{self.path.name}-wal")
+        pool = self._pool
+        if pool is not None and pool.is_open and not await asyncio.to_thread(self.is_in_place):
+            await pool.finder.empty_log()
+            await asyncio.to_thread(self._remove_log)
+            if self._pool is pool:  # else another has left meanwhile
+                await self.aclose()
 
     def _remove_log(self) -> None:
-        if _identity(self._log) == self._log_identity:  # else another process removed it, and has begun a new one
-            self._log.unlink(missing_ok=True)
-            self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)
+        with suppress(OSError):  # another process may be at it
+            if self._identity_of_log() != self._log_identity:
+                return  # another process has removed it, and perhaps begun a new one
+            if self._log[0].stat().st_size > 0:
+                self._orphaned_log = self._log_identity
+                return
+            for file in self._log:
+                file.unlink()
+
+    def _identity_of_log(self) -> list[Identity | None]:
+        return [_identity(file) for file in self._log]
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
@@ -129,7 +141,7 @@ class Database:
             self._left.append(self._pool)
             self._pool = None
         if self._pool is None:
-            self._pool = Pool(self.path, self._busy_timeout)
+            self._pool = Pool(self.path, self._busy_timeout, self._connect)
         return self._pool
 
     async def _abandon_left(self) -> None:
@@ -148,20 +160,20 @@ class Database:
 
     async def _open(self, pool: Pool) -> None:
         await self._abandon_left()
-        identity = await asyncio.to_thread(self._look_at_file)
+        await asyncio.to_thread(self._look_at_file)
         try:
             with faults_of(self.where):
                 await self._prepare(pool)
-                await pool.open_finders()
+                await pool.finder.connect()
         except BaseException:
             await pool.dispose()  # who could not open has nothing to close
             raise
-        self._identity, self._log_identity = identity, await asyncio.to_thread(_identity, self._log)
-        pool.is_open = True
+        self._log_identity = await asyncio.to_thread(self._identity_of_log)
+        self._was_ours = pool.is_open = True
 
-    def _look_at_file(self) -> Identity:
+    def _look_at_file(self) -> None:
         try:
-            if self._identity is None:
+            if not self._was_ours:
                 _create_file(self.path)
             found = self.path.stat()
         except OSError as error:
@@ -170,12 +182,40 @@ class Database:
             raise StoreError(f"{self.where} is a folder; give the path of a file in it")
         if not (_may_write(self.path) and _may_write(self.path.parent)):
             raise StoreError(f"{self.where} cannot be written; this process needs to write the file and its folder")
-        return found.st_dev, found.st_ino
+        identity = found.st_dev, found.st_ino
+        if identity != self._identity and self._orphaned_log and self._orphaned_log == self._identity_of_log():
+            names = " and ".join(repr(file.name) for file in self._log)
+            raise StoreError(f"{self.where} was replaced, and the log of the old one lies beside it; delete {names}")
+        self._identity = identity
+
+    def _is_there(self) -> bool:
+        return _identity(self.path) == self._identity
+
+    def _connect(self) -> sqlite3.Connection:
+        """Connect, in the connection's own thread, to the file that was looked at and to no other.
+
+        Nor to one that may only be read. SQLite would do that, could not write when it may be written again, and would
+        keep its descriptor as long as this process has the file open.
+        """
+        if self._is_there() and not _may_write(self.path):
+            raise BackendError(f"{self.where} cannot be written")
+        # mode=rw: it is created elsewhere, with the mode that it should have. isolation_level=None: no BEGIN but ours.
+        url = f"file:{quote(str(self.path))}?mode=rw"
+        connection = sqlite3.connect(url, uri=True, isolation_level=None, timeout=self._busy_timeout)
+        if not self._is_there():
+            connection.close()
+            raise BackendError(f"{self.where} was moved, deleted or replaced")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").close()  # not before does SQLite open the log
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     async def _prepare(self, pool: Pool) -> None:
         async with pool.reader.connect() as connection:
             version = await self._version(connection)
-            if not version and self._identity is not None:
+            if not version and self._was_ours:
                 raise StoreError(f"{self.where} was replaced by an empty file; put it back, or restart to begin anew")
             await self._use_wal(connection)
         if version == schema.VERSION:

@@ -11,6 +11,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from vc_auth.errors import BackendError, Conflict, Fault, StoreError
 
 LOCKED: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+# What a connection may go on to say when it is not true any more.
+LASTING: Final = frozenset({"SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN"})
 
 # By the primary result code; https://sqlite.org/rescode.html explains each and its extended codes.
 _SENTENCES: Final = {
@@ -27,7 +29,7 @@ _SENTENCES: Final = {
 _CLOSED: Final = frozenset({"connection closed", "no active connection"})  # aiosqlite's words
 
 
-def code_of(error: Exception) -> str:
+def code_of(error: BaseException) -> str:
     """SQLite's primary result code, such as ``SQLITE_BUSY``; empty if there is none."""
     name: str = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
     return "_".join(name.split("_")[:2])

@@ -1,20 +1,22 @@
 """Connections to one SQLite file for one event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
-import aiosqlite
 from aiosqlite import Connection as Driver
 from sqlalchemy import URL, ColumnElement, Select, bindparam, event
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from vc_auth.errors import BackendError
+from vc_auth.stores.sql.faults import LASTING, code_of
 
 T = TypeVar("T")
 Work = Callable[[], Awaitable[Any]]
@@ -49,50 +51,67 @@ class LookUp:
 
 
 class Finder:
-    """Executes a look-up over a connection that is there for nothing else, one trip to its thread at a time.
+    """Executes look-ups over a connection of its own, one trip to its thread at a time.
 
     What is asked for while a trip is under way goes together on the next one. Who is cancelled by then stays behind, so
     a disk that hangs gathers no backlog.
     """
 
-    def __init__(self, driver: Driver, look_up: LookUp, start: Callable[[Work], object]) -> None:
-        self._driver = driver
-        self._look_up = look_up
-        self._start = start
-        self._waiting: dict[asyncio.Future[Found | Exception], str] = {}
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._driver: Driver
+        self._waiting: dict[asyncio.Future[Found | Exception], tuple[LookUp, str]] = {}
         self._is_away = False
 
-    async def find(self, value: str) -> Row | None:
+    async def connect(self) -> None:
+        """Connect before the first trip."""
+        self._driver = await self._pool.connect()
+
+    async def find(self, look_up: LookUp, value: str) -> Row | None:
         """The row of this value. Raises what the driver raises."""
         answer: asyncio.Future[Found | Exception] = asyncio.get_running_loop().create_future()
-        self._waiting[answer] = value
+        self._waiting[answer] = look_up, value
         if not self._is_away:
             self._is_away = True
-            self._start(self._travel)
+            self._pool.start(self._travel)
         try:
             found = await answer
         finally:
             self._waiting.pop(answer, None)
         if isinstance(found, Exception):
             raise found
-        return self._look_up.row(found[value]) if value in found else None
+        return look_up.row(found[value]) if value in found else None
+
+    async def empty_log(self) -> None:
+        """Move what the log holds to the file that this was connected to, wherever that is now. It may not succeed."""
+        with suppress(sqlite3.Error, ValueError):  # ValueError: it was closed meanwhile
+            await self._driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _travel(self) -> None:
         while self._waiting:
-            answers = list(islice(self._waiting, SEATS))
-            found = await self._ask([self._waiting.pop(answer) for answer in answers])
-            for answer in answers:
+            look_up, _ = next(iter(self._waiting.values()))
+            seats = [answer for answer, (wanted, _) in self._waiting.items() if wanted is look_up][:SEATS]
+            found = await self._execute(look_up, [self._waiting.pop(answer)[1] for answer in seats])
+            for answer in seats:
                 if not answer.done():
                     answer.set_result(found)
         self._is_away = False
 
-    async def _ask(self, values: Sequence[str]) -> Found | Exception:
+    async def _execute(self, look_up: LookUp, values: Sequence[str]) -> Found | Exception:
         seats = [*values, *[None] * (SEATS - len(values))]
         try:
-            rows = await self._driver.execute_fetchall(self._look_up.sql, seats)
+            rows = await self._driver.execute_fetchall(look_up.sql, seats)
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait have to hear of it
+            if code_of(error) in LASTING:
+                await self._connect_anew()
             return error
-        return {row[self._look_up.by]: row for row in rows}
+        return {row[look_up.by]: row for row in rows}
+
+    async def _connect_anew(self) -> None:
+        broken = self._driver
+        with suppress(BackendError, sqlite3.Error):  # then this one is all that there is
+            await self.connect()
+            await self._pool.disconnect(broken)
 
 
 class Pool:
@@ -102,15 +121,14 @@ class Pool:
     the pool, where waiting costs no thread.
     """
 
-    def __init__(self, path: Path, busy_timeout: float) -> None:
+    def __init__(self, path: Path, busy_timeout: float, connect: Callable[[], sqlite3.Connection]) -> None:
         self.loop = asyncio.get_running_loop()
         self.opening: asyncio.Task[None] | None = None
         self.is_open = False
-        self._connect = partial(_connect, path, busy_timeout)
-        self._keeping = asyncio.Lock()
+        self._connect = partial(_connect, connect)
+        self._closing = asyncio.Lock()
         self._drivers: set[Driver] = set()
-        self._finding: Driver
-        self._finders: dict[LookUp, Finder] = {}
+        self.finder = Finder(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 
         def engine(size: int, **options: bool) -> AsyncEngine:
@@ -125,10 +143,11 @@ class Pool:
             )
             event.listen(made.sync_engine, "connect", self._connected)
             event.listen(made.sync_engine, "close", self._closed)
+            event.listen(made.sync_engine, "handle_error", _give_up)
             return made
 
-        # One for the feed, for good. Without BEGIN there is nothing to roll back, so no trip to the thread for that.
-        self.reader = engine(READERS + 1, skip_autocommit_rollback=True)
+        # Without BEGIN there is nothing to roll back, so no trip to the thread for that.
+        self.reader = engine(READERS, skip_autocommit_rollback=True)
         self.writer = engine(1)
         event.listen(self.writer.sync_engine, "begin", _begin_immediate)
 
@@ -149,36 +168,27 @@ class Pool:
         task.add_done_callback(self._landed)
         return task
 
-    async def open_finders(self) -> None:
-        """Connect for look-ups. Nobody borrows this connection, so it stays until the pool is closed."""
-        self._finding = await self._connect()
-        self._drivers.add(self._finding)
+    async def connect(self) -> Driver:
+        """A connection for reading that goes back to nobody, until it is closed by `disconnect` or `close`."""
+        driver = await self._connect()
+        self._drivers.add(driver)
+        return driver
 
-    def finder(self, look_up: LookUp) -> Finder:
-        """Who executes this look-up."""
-        if look_up not in self._finders:
-            self._finders[look_up] = Finder(self._finding, look_up, self.start)
-        return self._finders[look_up]
-
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading that goes back to nobody, and that `close` may close under its keeper's hands.
+    async def disconnect(self, driver: Driver) -> None:
+        """Close what `connect` made.
 
         Under a lock, since aiosqlite waits for ever for the second of two that close a connection at once.
         """
-        async with self._keeping:
-            connection = await self.reader.connect()
-        try:
-            yield connection
-        finally:
-            await self.run(partial(self._let_go, connection))  # to its end, also if the keeper is cancelled meanwhile
+        async with self._closing:
+            self._drivers.discard(driver)
+            await driver.close()
 
     async def close(self) -> None:
         """Let what is under way end, and close all connections."""
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self.dispose()
-        async with self._keeping:
+        async with self._closing:
             await self._stop()
 
     async def dispose(self) -> None:
@@ -191,11 +201,6 @@ class Pool:
         self.reader.sync_engine.dispose(close=False)
         self.writer.sync_engine.dispose(close=False)
         await self._stop()
-
-    async def _let_go(self, connection: AsyncConnection) -> None:
-        async with self._keeping:
-            await connection.invalidate()
-            await connection.close()
 
     async def _stop(self) -> None:
         drivers = list(self._drivers)
@@ -221,9 +226,8 @@ class Pool:
         self._drivers.discard(connection.driver_connection)
 
 
-async def _connect(path: Path, busy_timeout: float) -> Driver:
-    # mode=rw: it is created elsewhere, with the mode that it should have. isolation_level=None: no BEGIN but ours.
-    driver = aiosqlite.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None, timeout=busy_timeout)
+async def _connect(connect: Callable[[], sqlite3.Connection]) -> Driver:
+    driver = Driver(connect, iter_chunk_size=64)
     driver._thread.daemon = True  # who never closes the store can end all the same
     try:
         return await driver
@@ -247,6 +251,11 @@ async def _ended(*drivers: Driver) -> None:
 
 async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
+
+
+def _give_up(context: ExceptionContext) -> None:
+    """Connect anew after a fault that is the connection's: one that was made to a read-only file stays read-only."""
+    context.is_disconnect |= code_of(context.original_exception) in LASTING
 
 
 def _begin_immediate(connection: SyncConnection) -> None:
