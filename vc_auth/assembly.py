@@ -50,13 +50,13 @@ class VCAuth:
         self._usage_store = self.source if isinstance(self.source, UsageStore) else None
         self.usage = self._counter(self._usage_store)
         self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
-        self.guard = self._guard(self.limiter, self.usage)
+        self.guard = self._guard(self.store, self.limiter, self.usage)
         self._opened = 0
 
     @property
     def rehearsal(self) -> Guard:
-        """A guard that decides as ``guard`` does, and neither takes a token nor counts."""
-        return self._guard(Peeking(self.limiter) if self.limiter is not None else None, None)
+        """A guard that decides as ``guard`` does, and neither takes a token, nor counts, nor remembers the key."""
+        return self._guard(self.source, Peeking(self.limiter) if self.limiter is not None else None, None)
 
     @property
     def registry(self) -> Registry:
@@ -85,9 +85,9 @@ class VCAuth:
         )
         return CachedKeyStore(store, options) if isinstance(store, KeyStore) else CachedKeyFinder(store, options)
 
-    def _guard(self, limiter: Limiter | None, usage: UsageCounter | None) -> Guard:
+    def _guard(self, store: KeyFinder, limiter: Limiter | None, usage: UsageCounter | None) -> Guard:
         return Guard(
-            self.store,
+            store,
             limiter,
             plans=self._plans,
             key_format=self._key_format,

@@ -10,8 +10,13 @@ from vc_auth.records import Usage
 Period = Literal["hour", "day", "month"]
 PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 SHOWN: Final[Mapping[Period, int]] = {"hour": 24, "day": 30, "month": 12}  # how many, if nobody says since when
-MOST_HOURS: Final = timedelta(hours=100_000)  # eleven years
+MOST: Final = 100_000  # periods at once: eleven years of hours, 273 years of days
 
+_LENGTHS: Final[Mapping[Period, timedelta]] = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "month": timedelta(days=31),
+}
 _INSTANT: Final = timedelta(microseconds=1)
 
 
@@ -29,7 +34,7 @@ def shifted(start: datetime, period: Period, count: int) -> datetime:
     Raises OverflowError for what is in no calendar.
     """
     if period != "month":
-        return start + count * (timedelta(hours=1) if period == "hour" else timedelta(days=1))
+        return start + count * _LENGTHS[period]
     years, month = divmod(start.month - 1 + count, 12)
     try:
         return start.replace(year=start.year + years, month=month + 1)
@@ -41,7 +46,7 @@ def span(period: Period, since: datetime | None, until: datetime | None, now: da
     """From the beginning of the period that ``since`` lies in, up to ``until``, which is not in it any more; in UTC.
 
     Without ``until`` up to the end of the present period, without ``since`` the last 24 hours, 30 days or 12 months of
-    that. Raises InvalidInput for what is no period or no span, for times without a zone, and for too many hours.
+    that. Raises InvalidInput for what is no period or no span, for times without a zone, and for too many periods.
     """
     if period not in PERIODS:
         raise InvalidInput(f"no usage by {period!r}; choose from {', '.join(PERIODS)}")
@@ -50,12 +55,12 @@ def span(period: Period, since: datetime | None, until: datetime | None, now: da
         last = beginning(end - _INSTANT, period)
         begin = shifted(last, period, 1 - SHOWN[period]) if since is None else _in_utc("since", since)
     except OverflowError:
-        raise InvalidInput("these times are in no calendar; give later ones") from None
+        raise InvalidInput("these times are in no calendar; give others") from None
     begin = beginning(begin, period)
     if begin >= end:
         raise InvalidInput(f"there is no time from {begin} (since) to {end} (until); give an earlier since")
-    if period == "hour" and end - begin > MOST_HOURS:
-        raise InvalidInput("these are more than 100,000 hours; ask for days, or for less")
+    if end - begin > MOST * _LENGTHS[period]:
+        raise InvalidInput(f"these are more than {MOST:,} {period}s; ask for longer periods, or for less")
     return begin, end
 
 

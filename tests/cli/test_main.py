@@ -36,6 +36,17 @@ def test_python_m_vc_auth_cli_is_vc_auth(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().out.startswith("Usage: vc-auth [OPTIONS] COMMAND [ARGS]...")
 
 
+@pytest.mark.parametrize("group", [(), ("keys",), ("projects",)])
+@pytest.mark.parametrize("key", ["vc_" + "1a" * 16, "VC_" + "1A" * 16, "Bearer sk-" + "0f" * 16])
+def test_a_key_in_place_of_a_command_is_not_repeated(group: tuple[str, ...], key: str) -> None:
+    result = run(*group, key)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(
+        "Error: This looks like a key, and no command is called so. `vc-auth check` reads a key from stdin.\n"
+    )
+    assert key[-32:] not in result.stderr
+
+
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_click_or_rich_it_prints_the_pip_line_that_adds_them(
     monkeypatch: pytest.MonkeyPatch, missing: str

@@ -289,10 +289,13 @@ def test_a_span_without_time_in_it_is_one_sentence(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--since", "2014-01-01", "--by", "hour"), "these are more than 100,000 hours; ask for days, or for less"),
+        (
+            ("--since", "2014-01-01", "--by", "hour"),
+            "these are more than 100,000 hours; ask for longer periods, or for less",
+        ),
         (("--since", "999999999d"), "999999999 days, 0:00:00 ago is in no calendar; give a shorter time"),
         (("--until", "999999w"), "6999993 days, 0:00:00 ago is in no calendar; give a shorter time"),
-        (("--since", "0001-01-01T00:00+01:00"), "these times are in no calendar; give later ones"),
+        (("--since", "0001-01-01T00:00+01:00"), "these times are in no calendar; give others"),
     ],
 )
 def test_a_span_that_cannot_be_is_one_sentence(acme: Shell, options: tuple[str, ...], sentence: str) -> None:
@@ -436,7 +439,7 @@ def reads(statements: list[str]) -> list[str]:
         ("keys", "show", "key_{:016}"),
         ("keys", "show", "{:016}"),
         ("usage", "acme"),
-        ("usage", "acme", "--by", "hour", "--since", "2025-01-01"),
+        ("usage", "acme", "--by", "month"),
         ("usage", "--key", "key_{:016}"),
         ("check",),
     ],
@@ -464,17 +467,17 @@ def test_what_is_read_does_not_grow_with_the_number_of_keys(
 
 
 def test_a_year_of_a_project_is_read_from_its_own_sums(crowd: Shell, statements: list[str]) -> None:
-    year = ("--by", "hour", "--since", "2025-01-01", "--until", "2026-01-01")
-    assert len(crowd.json("usage", "acme", *year)["usage"]) == HOURS
+    year = ("--since", "2025-01-01", "--until", "2026-01-01", "--by")
+    assert len(crowd.json("usage", "acme", *year, "hour")["usage"]) == HOURS
     assert not any("key_hours" in statement for statement in statements)
     statements.clear()
-    rows = crowd.done("usage", "--key", "key_0000000000000001", *year).splitlines()
+    rows = crowd.done("usage", "--key", "key_0000000000000001", *year, "month").splitlines()
     assert rows[-1].split() == ["all", str(3 * HOURS), str(2 * HOURS), str(HOURS), "0"]
-    assert len(rows) == HOURS + 2
+    assert len(rows) == 12 + 2
     assert not any("project_hours" in statement for statement in statements)
 
 
-def test_a_list_reads_no_hours_and_a_key_is_read_by_its_primary_key(crowd: Shell, statements: list[str]) -> None:
+def test_a_list_of_all_keys_reads_no_hours(crowd: Shell, statements: list[str]) -> None:
     lines = crowd.done("keys", "list").splitlines()
     assert len(lines) == KEYS + 1
     assert len({line.index("vc_1234...  ") for line in lines[1:]}) == len({*map(len, lines[1:])}) == 1

@@ -282,6 +282,15 @@ GONE = [
 ]
 
 
+async def put_in_its_place(path: Path, unfit: Callable[[Path], None]) -> None:
+    await back_up(path, "copy.db")
+    made = path.with_name("unfit.db")  # elsewhere, since SQLite takes whatever log lies beside the path for its own
+    await asyncio.to_thread(unfit, made)
+    path.unlink()
+    if made.exists():
+        made.rename(path)
+
+
 def remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -291,9 +300,7 @@ async def test_a_file_that_somebody_has_to_mend_stops_the_start_and_who_does_not
     path: Path, keys: Keys, unfit: Callable[[Path], None], sentence: str
 ) -> None:
     backup = await back_up(path)
-    await back_up(path, "copy.db")
-    remove(path)
-    unfit(path)
+    await put_in_its_place(path, unfit)
     service = Service(path)
     with pytest.raises(StoreError) as error:
         await service.auth.open()
@@ -316,9 +323,7 @@ async def test_a_file_that_is_replaced_by_something_else_fails_closed_until_it_i
     sentence: str,
 ) -> None:
     backup = await back_up(path)
-    await back_up(path, "copy.db")
-    path.unlink()
-    unfit(path)
+    await put_in_its_place(path, unfit)
     await until_said("cannot be followed", caplog)
     service.clock.advance(seconds=6)
     assert await service.ask(*keys) == [200, 503, 401, 503]

@@ -15,7 +15,6 @@ from vc_auth.errors import Denied, Forbidden, InvalidKey, MalformedHeader, RateL
 from vc_auth.keys import LONGEST_VALUE, Headers, KeyFormat, Secret
 from vc_auth.limiters import MemoryLimiter
 from vc_auth.rates import Decision
-from vc_auth.records import KeyRecord
 
 
 class Verdict(NamedTuple):
@@ -73,29 +72,17 @@ def _read_key() -> Secret:
     return Secret(line.rstrip("\r\n"), "the key")
 
 
-class _Known:
-    """A store of one key, so that the verdict is about what is shown, whatever changes meanwhile."""
-
-    def __init__(self, record: KeyRecord) -> None:
-        self._record = record
-
-    async def find(self, digest: str) -> KeyRecord | None:  # noqa: ARG002  # it was found by this one
-        """See `vc_auth.stores.KeyFinder`."""
-        return self._record
-
-
 async def _judge(auth: VCAuth, secret: Secret, address: str | None, project: str | None) -> Verdict:
     addressed = (await find_project(auth, project)).id if project is not None else None
     presented = KeyFormat(auth.settings.key_prefixes).parse_authorization(_headers(secret))
     if isinstance(presented, Unauthorized):
         return Verdict(presented, _misshapen(presented), None, _bucket(auth, None))
-    record = await auth.source.find(presented)  # not behind the cache, which would begin to follow changes
+    record = await auth.source.find(presented)  # not behind the cache, whose errors are for requests
     if record is None:
         return Verdict(InvalidKey(), "there is no such key", None, _bucket(auth, None))
     view = await view_key(auth, record.id)
-    server = VCAuth(auth.settings, store=_Known(view.record), limiter=auth.limiter, clock=auth.clock)
     try:
-        grant = await server.rehearsal.admit(_headers(secret), address, addressed)
+        grant = await auth.rehearsal.admit(_headers(secret), address, addressed)
     except Denied as denied:
         decision = denied.decision if isinstance(denied, RateLimited) else None
         return Verdict(denied, _why(denied, view, address, addressed), view, _bucket(auth, decision))
