@@ -140,6 +140,7 @@ class Worker:
             cache_size=cache_size,
             negative_cache_size=cache_size,
             store_timeout=UNHURRIED,
+            usage_flush_interval=UNHURRIED,  # between two steps the loop stands still, and so would its transaction
         )
         self.auth = VCAuth(settings, store=self.store, clock=clock)
         self.registry = self.auth.registry

@@ -76,7 +76,7 @@ async def test_a_file_that_is_locked_for_a_while_under_load_loses_nothing(
     with locked(tmp_path / "keys.db"):
         during = await keep_busy(server.port, keys, REQUESTS // 2)
         if SCALE >= 1:  # as long as the contract speaks of, and longer than SQLite itself waits
-            server.wait_for("usage cannot be written", WORKERS)
+            server.wait_for("usage cannot be written")
     after = await keep_busy(server.port, keys, REQUESTS // 4)
     assert (before, during, after) == (REQUESTS // 4, REQUESTS // 2, REQUESTS // 4), "usage is nobody's to wait for"
     await asyncio.to_thread(server.stop)
