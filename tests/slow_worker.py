@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from support import bearer
 
@@ -158,13 +158,20 @@ class Worker:
         except InvalidKey:
             return None
 
-    async def ask_at_once(self, *plains: str) -> list[Grant | None]:
-        """The same, one after the other, and what has to be read arrives at once."""
+    async def ask_at_once(self, *plains: str) -> dict[str, Grant | None]:
+        """The same for several keys. What has to be read arrives; who has to wait for what does not, has no answer."""
         self.store.delivers_at_once = True
-        try:
-            return [await self.ask(plain) for plain in plains]
-        finally:
-            self.store.delivers_at_once = False
+        tasks = {plain: asyncio.create_task(self.ask(plain)) for plain in plains}
+        await self.store.settle()
+        self.store.delivers_at_once = False
+        for task in tasks.values():
+            task.cancel()
+        return {plain: task.result() for plain, task in tasks.items() if task.done()}
+
+    async def ask_until(self, change: asyncio.Task[Any], plain: str) -> None:
+        """Ask again and again until the change is over. Either answer is right meanwhile."""
+        while not change.done():
+            await self.ask_at_once(plain)
 
     async def hear(self) -> None:
         """Until all that was committed is known here."""

@@ -66,7 +66,7 @@ acts = st.one_of(
     *[st.tuples(st.just("hear"), some_workers)] * OFTEN,
     *[st.tuples(st.just("request"), either, recent, st.booleans())] * OFTEN,
     *[st.tuples(st.just("end_a_request"), either, recent, ends_of_requests)] * OFTEN,
-    st.tuples(st.just("change_a_project"), anybody, any_project, changes_of_projects),
+    *[st.tuples(st.just("change_a_project"), anybody, any_project, changes_of_projects)] * 2,
     st.tuples(st.just("disturb"), either, disturbances),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 0.5, 1, 5, 10, 61, 100])),
     st.tuples(st.just("ask_for_every_key_everywhere")),
@@ -209,8 +209,14 @@ class TwoWorkers(RuleBasedStateMachine):
         if by is None:
             self.by_hand("UPDATE keys SET revoked_at = 1 WHERE id = ?", life.present.id)
         else:
-            self.run(self.workers[by].registry.revoke_key(life.present.id))
+            self.run(self._while_asked(by, life, self.workers[by].registry.revoke_key(life.present.id)))
         self.note(by, life, revoked=True)
+
+    async def _while_asked(self, worker: int, life: Life, change: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(change)
+        if worker in self.busy:
+            await self.workers[worker].ask_until(task, life.plain)
+        return await task
 
     def revoke_and_be_cancelled(self, by: int | None, life: Life) -> None:
         """Who is cancelled has promised nothing."""
@@ -272,8 +278,8 @@ class TwoWorkers(RuleBasedStateMachine):
         if by is None:
             self.by_hand(PUT_IN, key_id, digest(life.plain), project.id, key_id)
         else:
-            registry = self.workers[by].registry
-            key_id = self.run(registry.import_key(life.project, "ci", digest=digest(life.plain))).id
+            taking_over = self.workers[by].registry.import_key(life.project, "ci", digest=digest(life.plain))
+            key_id = self.run(self._while_asked(by, life, taking_over)).id
         self.note(by, life, **asdict(Facts(key_id, project.plan, project.suspended)))
 
     # -- what clients and the world do ---------------------------------------------------------------------------------
@@ -360,12 +366,11 @@ class TwoWorkers(RuleBasedStateMachine):
         self.step += 1
         self.times.append(self.now)
 
-    def _ask(self, number: int, lives: list[Life]) -> None:
-        worker = self.workers[number]
-        asked = [life for life in lives if not worker.is_reading(life.plain)]
-        grants = self.run(worker.ask_at_once(*(life.plain for life in asked)))
-        for life, grant in zip(asked, grants, strict=True):
-            self._judge_at_once(number, life, grant)
+    def _ask(self, worker: int, lives: list[Life]) -> None:
+        answers = self.run(self.workers[worker].ask_at_once(*(life.plain for life in lives)))
+        for life in lives:
+            if life.plain in answers:
+                self._judge_at_once(worker, life, answers[life.plain])
 
     def _judge_requests(self) -> None:
         done = [request for request in self.requests if request.task.done()]

@@ -16,7 +16,7 @@ from support import SCALE
 
 from vc_auth.testing import TurnableClock, some_count
 
-ROUNDS = max(1, round(5 * SCALE))
+ROUNDS = max(1, round(2 * SCALE))
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
