@@ -206,6 +206,9 @@ class Database:
             connection.close()
             raise BackendError(f"{self.where} was moved, deleted or replaced")
         try:
+            connection.execute("PRAGMA foreign_keys = ON").close()
+            # FULL syncs each commit: with NORMAL a power cut could bring a revoked key back to life.
+            connection.execute("PRAGMA synchronous = FULL").close()
             connection.execute("SELECT 1 FROM sqlite_master").close()  # not before does SQLite open the log
         except sqlite3.Error:
             connection.close()

@@ -216,11 +216,6 @@ class Pool:
 
     def _connected(self, connection: Any, _: object) -> None:
         self._drivers.add(connection.driver_connection)
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys = ON")
-        # FULL syncs each commit: with NORMAL a power cut could bring a revoked key back to life.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.close()
 
     def _closed(self, connection: Any, _: object) -> None:
         self._drivers.discard(connection.driver_connection)

@@ -157,8 +157,9 @@ def create(connection: Connection) -> None:
         connection.execute(text(trigger))
     for trigger in _triggers("project", "projects", "id", "name"):
         connection.execute(text(trigger))
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    # coverage does not see the end of what SQLAlchemy runs in a greenlet
+    for mark in (f"application_id = {APPLICATION_ID}", f"user_version = {VERSION}"):  # pragma: no branch
+        connection.exec_driver_sql(f"PRAGMA {mark}")
 
 
 def upgrade(connection: Connection) -> None:
