@@ -309,6 +309,7 @@ async def test_a_file_that_somebody_has_to_mend_stops_the_start_and_who_does_not
         assert await service.ask(*keys) == [503, 503, 503, 503]  # as an application without lifespan would
     remove(path)
     backup.rename(path)
+    await service.until_answered(keys.cold, 200)
     assert await service.ask(*keys) == [200, 200, 401, 401]
     await service.auth.aclose()
 
@@ -449,6 +450,7 @@ async def test_a_file_that_may_only_be_read_stops_the_start(path: Path, keys: Ke
         with pytest.raises(StoreError, match="cannot be written; this process needs to write the file and its folder"):
             await service.auth.open()
         assert await service.ask(*keys) == [503, 503, 503, 503]
+    await service.until_answered(keys.cold, 200)
     assert await service.ask(*keys) == [200, 200, 401, 401]
     await service.auth.aclose()
 
