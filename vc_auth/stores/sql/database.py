@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vc_auth.errors import BackendError, StoreError
 from vc_auth.stores.sql import schema
 from vc_auth.stores.sql.faults import LOCKED, code_of, faults_of
-from vc_auth.stores.sql.pool import LookUp, Pool, Row
+from vc_auth.stores.sql.look_ups import LookUp, Row
+from vc_auth.stores.sql.pool import Pool
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]

@@ -17,7 +17,7 @@ from vc_auth.stores.changes import Change
 from vc_auth.stores.sql import usage
 from vc_auth.stores.sql.database import Database
 from vc_auth.stores.sql.feed import changes_of, prune
-from vc_auth.stores.sql.pool import LookUp
+from vc_auth.stores.sql.look_ups import LookUp
 from vc_auth.stores.sql.schema import keys, projects
 
 P = ParamSpec("P")
