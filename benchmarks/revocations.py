@@ -9,6 +9,7 @@
 import argparse
 import asyncio
 import json
+import random
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from vc_auth import NewKey, Settings, VCAuth
 
 PROMISE: Final = 1.0  # seconds at p99, with SQLite; the contract's
 POLL: Final = 0.002  # seconds between two requests to a worker
+LOOKS: Final = 0.05  # seconds between two looks of a worker for changes
 MOST_CONNECTIONS: Final = 2_000  # opened to meet every worker: who accepts one is anybody's guess
 
 
@@ -52,10 +54,15 @@ async def measure(folder: Path, workers: int, revocations: int, *, progress: boo
         with Uvicorn(folder, workers, store=settings.store, limiter="none") as server:
             clients = await _meet(server.port, workers, keys[0])
             times = []
+            chance = random.Random(1)
             for number, key in enumerate(keys, 1):
+                # Else each would begin right after the look for changes that ended the one before, and none would be
+                # of the slowest.
+                await asyncio.sleep(chance.uniform(0.0, LOOKS))
                 times.append(await _revoke(auth, key, clients))
                 if progress:
                     show_progress(number, revocations)
+            await _check_that_none_came_back(clients, keys)
             for client in clients:
                 await client.close()
             return times
@@ -95,6 +102,12 @@ async def _revoke(auth: VCAuth, key: NewKey, clients: Sequence[Client]) -> float
     await auth.registry.revoke_key(key.record.id)
     committed = perf_counter()
     return max(0.0, max(await asyncio.gather(*asking)) - committed)
+
+
+async def _check_that_none_came_back(clients: Sequence[Client], keys: Sequence[NewKey]) -> None:
+    for client in clients:
+        for key in keys:
+            assert (await client.get(key.secret.reveal()))[0] == 401, "a revoked key was let in again"
 
 
 if __name__ == "__main__":

@@ -129,13 +129,13 @@ async def test_a_name_with_signs_is_a_name(folder: Path) -> None:
 async def test_opening_at_once_happens_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SQLKeyStore(path)
     looks: list[None] = []
-    look = store.database._look_at_file
+    look = store.database.file.look_at
 
     def counted() -> None:
         looks.append(None)
         look()
 
-    monkeypatch.setattr(store.database, "_look_at_file", counted)
+    monkeypatch.setattr(store.database.file, "look_at", counted)
     await asyncio.gather(store.open(), *(store.list_projects() for _ in range(20)), store.open())
     assert len(looks) == 1
     await store.aclose()
@@ -384,7 +384,7 @@ async def test_nobody_connects_to_a_file_that_was_not_looked_at(path: Path) -> N
     await other.aclose()
 
     async def read_again(connection: Any) -> None:
-        other.database.path.replace(path)
+        other.database.file.path.replace(path)
         await store.list_projects()  # over another connection
 
     with pytest.raises(BackendError) as error:

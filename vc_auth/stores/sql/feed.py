@@ -35,7 +35,7 @@ async def changes_of(database: Database, poll_interval: float) -> AsyncGenerator
     """See `vc_auth.stores.TellsChanges`. Every look yields a batch, so the heart beats as often as it looks."""
     try:
         async with database.connection() as driver:
-            await driver.create_function("is_in_place", 0, database.is_in_place)
+            await driver.create_function("is_in_place", 0, database.file.is_in_place)
             version = await _look(driver, database)
             last = (await _seqs(driver))[1]
             yield []

@@ -9,7 +9,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Dialect,
     ForeignKey,
     Index,
@@ -18,8 +17,9 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    text,
 )
+from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from vc_auth.clock import EPOCH
 from vc_auth.records import Network, Scopes
@@ -150,22 +150,21 @@ usage_workers: Final = Table(
 )
 
 
-def create(connection: Connection) -> None:
-    """Create all of it. The transaction is the caller's."""
-    metadata.create_all(connection, checkfirst=False)
-    for trigger in _triggers("key", "keys", "digest", "id", "replaces"):
-        connection.execute(text(trigger))
-    for trigger in _triggers("project", "projects", "id", "name"):
-        connection.execute(text(trigger))
-    # coverage does not see the end of what SQLAlchemy runs in a greenlet
-    for mark in (f"application_id = {APPLICATION_ID}", f"user_version = {VERSION}"):  # pragma: no branch
-        connection.exec_driver_sql(f"PRAGMA {mark}")
+_SINCE_2: Final = (key_hours, project_hours, key_totals, usage_workers)
+_sqlite: Final = dialect()
 
 
-def upgrade(connection: Connection) -> None:
-    """Add what schema 1 had not: usage. The transaction is the caller's."""
-    metadata.create_all(connection)
-    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+def statements(version: int) -> Iterator[str]:
+    """What makes this schema of an older one, or of nothing (0), within one transaction of the caller's."""
+    for table in metadata.sorted_tables if version == 0 else _SINCE_2:
+        yield str(CreateTable(table).compile(dialect=_sqlite))
+        for index in table.indexes:
+            yield str(CreateIndex(index).compile(dialect=_sqlite))
+    if version == 0:
+        yield from _triggers("key", "keys", "digest", "id", "replaces")
+        yield from _triggers("project", "projects", "id", "name")
+        yield f"PRAGMA application_id = {APPLICATION_ID}"
+    yield f"PRAGMA user_version = {VERSION}"
 
 
 def _triggers(kind: str, table: str, told: str, *others: str) -> Iterator[str]:
