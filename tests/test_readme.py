@@ -97,6 +97,7 @@ async def test_the_app_works_as_it_is_written(namespace: dict[str, Any]) -> None
     assert [total.requests for total in totals.values()] == [1]
     await namespace["life"]()
     assert (await get(app, key, "/check")).status == 401, "its project is suspended now"
+    await namespace["auth"].aclose()
 
 
 def test_what_the_readme_links_to_is_there() -> None:

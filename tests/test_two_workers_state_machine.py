@@ -397,7 +397,7 @@ class TwoWorkers(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes
-@pytest.mark.parametrize("run", range(max(1, round(4 * SCALE))))
+@pytest.mark.parametrize("run", range(max(1, round(6 * SCALE))))
 def test_two_workers_and_a_hand_in_the_shell(run: int) -> None:
     # Of more than ten lives, Hypothesis would make most by copying parts of others; so it begins anew.
     ten_lives = settings(max_examples=10, stateful_step_count=80, deadline=None)
