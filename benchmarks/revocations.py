@@ -18,14 +18,13 @@ from time import perf_counter
 from typing import Final
 
 from harness import show_progress
-from serving import Client, Uvicorn
+from serving import Client, Uvicorn, meet
 
 from vc_auth import NewKey, Settings, VCAuth
 
 PROMISE: Final = 1.0  # seconds at p99, with SQLite; the contract's
 POLL: Final = 0.002  # seconds between two requests to a worker
 LOOKS: Final = 0.05  # seconds between two looks of a worker for changes
-MOST_CONNECTIONS: Final = 2_000  # opened to meet every worker: who accepts one is anybody's guess
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +51,7 @@ async def measure(folder: Path, workers: int, revocations: int, *, progress: boo
         await auth.registry.create_project("acme")
         keys = [await auth.registry.create_key("acme", f"key {number}") for number in range(revocations)]
         with Uvicorn(folder, workers, store=settings.store, limiter="none") as server:
-            clients = await _meet(server.port, workers, keys[0])
+            clients = await meet(server.port, workers, keys[0].secret.reveal())
             times = []
             chance = random.Random(1)
             for number, key in enumerate(keys, 1):
@@ -71,21 +70,6 @@ async def measure(folder: Path, workers: int, revocations: int, *, progress: boo
 def p99(times: Sequence[float]) -> float:
     """The time that 99 of 100 do not pass."""
     return sorted(times)[max(0, -(-99 * len(times) // 100) - 1)]
-
-
-async def _meet(port: int, workers: int, key: NewKey) -> list[Client]:
-    """A connection to every worker: each stays with the one that accepted it."""
-    met: dict[bytes, Client] = {}
-    for _ in range(MOST_CONNECTIONS):
-        client = await Client.connect(port)
-        status, pid = await client.get(key.secret.reveal())
-        assert status == 200, pid
-        if pid in met:
-            await client.close()
-        met.setdefault(pid, client)
-        if len(met) == workers:
-            return list(met.values())
-    raise RuntimeError(f"{MOST_CONNECTIONS} connections met {len(met)} of {workers} workers")
 
 
 async def _revoke(auth: VCAuth, key: NewKey, clients: Sequence[Client]) -> float:

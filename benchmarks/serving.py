@@ -37,6 +37,7 @@ async def app(scope, receive, send):
 app = APIKeyMiddleware(app, settings=Settings.from_env())
 """
 READY: Final = "Application startup complete."
+MOST_CONNECTIONS: Final = 2_000  # opened to meet every worker: who accepts one is anybody's guess
 DEADLINE: Final = 60.0  # seconds; nothing takes that long
 
 
@@ -150,6 +151,21 @@ class Client:
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+async def meet(port: int, workers: int, key: str) -> list[Client]:
+    """A connection to every worker: each stays with the one that accepted it."""
+    met: dict[bytes, Client] = {}
+    for _ in range(MOST_CONNECTIONS):
+        client = await Client.connect(port)
+        status, pid = await client.get(key)
+        assert status == 200, pid
+        if pid in met:
+            await client.close()
+        met.setdefault(pid, client)
+        if len(met) == workers:
+            return list(met.values())
+    raise RuntimeError(f"{MOST_CONNECTIONS} connections met {len(met)} of {workers} workers")
 
 
 async def keep_busy(port: int, keys: list[str], requests: int, connections: int = 16) -> int:
