@@ -17,24 +17,39 @@ from typing import Final, Self
 
 import vc_auth
 
-# Each request that reaches the application leaves the time in a file of its worker, whatever becomes of both.
+# Each request that reaches the application leaves the time in a file of its worker, whatever becomes of both; and so
+# does each flush of usage that came to its end, with the time when it began.
 APP: Final = """
 import os, time
-from vc_auth import APIKeyMiddleware, Settings
+from vc_auth import APIKeyMiddleware, VCAuth
 
-served = os.open(f"served.{os.getpid()}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 pid = b"%d" % os.getpid()
+
+def notes(name):
+    file = os.open(f"{name}.{os.getpid()}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    return lambda nanoseconds: os.write(file, nanoseconds.to_bytes(8, "little"))
+
+note_served, note_flushed = notes("served"), notes("flushed")
+auth = VCAuth()
+flush = auth.usage.flush
+
+async def flush_and_note():
+    began = time.monotonic_ns()
+    await flush()
+    note_flushed(began)
+
+auth.usage.flush = flush_and_note
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         for _ in range(2):
             await send({"type": (await receive())["type"] + ".complete"})
         return
-    os.write(served, time.monotonic_ns().to_bytes(8, "little"))
+    note_served(time.monotonic_ns())
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(pid))]})
     await send({"type": "http.response.body", "body": pid})
 
-app = APIKeyMiddleware(app, settings=Settings.from_env())
+app = APIKeyMiddleware(app, auth=auth)
 """
 READY: Final = "Application startup complete."
 MOST_CONNECTIONS: Final = 2_000  # opened to meet every worker: who accepts one is anybody's guess
@@ -63,6 +78,9 @@ class Uvicorn:
             "--workers",
             str(self._workers),
             "--no-access-log",
+            # A worker that answers late is no reason to kill it: whoever counts workers has them all.
+            "--timeout-worker-healthcheck",
+            str(round(DEADLINE)),
         )
         # What is tested may be a checkout or a wheel; the server must find the same.
         paths = os.pathsep.join((str(Path(vc_auth.__file__).parent.parent), os.environ.get("PYTHONPATH", "")))
@@ -113,8 +131,15 @@ class Uvicorn:
 
     def served(self) -> dict[int, list[int]]:
         """When each worker's application was reached, on the machine's monotonic clock in ns."""
+        return self._noted("served")
+
+    def flushed(self) -> dict[int, list[int]]:
+        """When each worker began those flushes of usage that were written, on the same clock."""
+        return self._noted("flushed")
+
+    def _noted(self, what: str) -> dict[int, list[int]]:
         times: dict[int, list[int]] = {}
-        for file in self.folder.glob("served.*"):
+        for file in self.folder.glob(f"{what}.*"):
             stamps = array("Q")
             stamps.frombytes(file.read_bytes())
             times[int(file.suffix[1:])] = list(stamps)
