@@ -25,7 +25,7 @@ from slow_worker import Worker
 from support import SCALE
 
 from vc_auth import NewKey
-from vc_auth.clock import EPOCH
+from vc_auth.clock import to_us
 from vc_auth.errors import Conflict, Unavailable
 from vc_auth.keys import digest
 from vc_auth.records import Grant
@@ -82,7 +82,7 @@ class Request:
 
 
 def nanoseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1) * 1_000
+    return None if moment is None else to_us(moment) * 1_000
 
 
 class TwoWorkers(RuleBasedStateMachine):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -18,4 +19,14 @@ class Clock(Protocol):
 
 def utcnow(clock: Clock) -> datetime:
     """The wall clock as an aware UTC datetime, exact to its microsecond (a float of seconds would not be)."""
-    return EPOCH + timedelta(microseconds=clock.time_ns() // 1_000)
+    return from_us(clock.time_ns() // 1_000)
+
+
+def from_us(microseconds: int) -> datetime:
+    """The UTC time that is so many microseconds after the beginning of 1970."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def to_us(time: datetime) -> int:
+    """Whole microseconds since 1970 of an aware time."""
+    return (time - EPOCH) // MICROSECOND

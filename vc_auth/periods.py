@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
 
+from vc_auth.clock import MICROSECOND
 from vc_auth.errors import InvalidInput
 from vc_auth.records import Usage
 
@@ -17,7 +18,6 @@ _LENGTHS: Final[Mapping[Period, timedelta]] = {
     "day": timedelta(days=1),
     "month": timedelta(days=31),
 }
-_INSTANT: Final = timedelta(microseconds=1)
 
 
 def beginning(time: datetime, period: Period) -> datetime:
@@ -52,7 +52,7 @@ def span(period: Period, since: datetime | None, until: datetime | None, now: da
         raise InvalidInput(f"no usage by {period!r}; choose from {', '.join(PERIODS)}")
     try:
         end = shifted(beginning(now, period), period, 1) if until is None else _in_utc("until", until)
-        last = beginning(end - _INSTANT, period)
+        last = beginning(end - MICROSECOND, period)
         begin = shifted(last, period, 1 - SHOWN[period]) if since is None else _in_utc("since", since)
     except OverflowError:
         raise InvalidInput("these times are in no calendar; give others") from None
@@ -66,12 +66,10 @@ def span(period: Period, since: datetime | None, until: datetime | None, now: da
 
 def told_by(period: Period, hours: Iterable[Usage], since: datetime, until: datetime) -> list[Usage]:
     """The usage of every period of a `span`, also of idle ones. ``hours``: that of the hours in it, in any order."""
-    sums = dict.fromkeys(_starts(period, since, until), (0, 0, 0))
+    sums = {start: Usage(start) for start in _starts(period, since, until)}
     for usage in hours:
-        start = beginning(usage.start, period)
-        admitted, limited, forbidden = sums[start]
-        sums[start] = admitted + usage.admitted, limited + usage.limited, forbidden + usage.forbidden
-    return [Usage(start, *counts) for start, counts in sums.items()]
+        sums[beginning(usage.start, period)] += usage
+    return list(sums.values())
 
 
 def _starts(period: Period, since: datetime, until: datetime) -> Iterator[datetime]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
+from operator import add
 from typing import Final, Literal, NamedTuple
 
 from vc_auth.plans import Plan
@@ -115,8 +116,28 @@ new_grant: Final = partial(tuple.__new__, Grant)
 # -- usage: apart from the records, so that counting can never change what a key may do --------------------------------
 
 
+class _Counts:
+    """Requests by what became of them."""
+
+    __slots__ = ()
+
+    admitted: int
+    limited: int
+    forbidden: int
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Admitted, limited, forbidden."""
+        return self.admitted, self.limited, self.forbidden
+
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return sum(self.counts)
+
+
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(_Counts):
     """Requests of known keys in one span of time that begins at ``start`` (UTC), by what became of them."""
 
     start: datetime
@@ -127,10 +148,9 @@ class Usage:
     forbidden: int = 0
     """Answered 403 at the door: another project's, or from an address that is not allowed."""
 
-    @property
-    def requests(self) -> int:
-        """All of them."""
-        return self.admitted + self.limited + self.forbidden
+    def __add__(self, other: "Usage | UsageCount") -> "Usage":
+        """The requests of both, from the start of this one."""
+        return Usage(self.start, *map(add, self.counts, other.counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +163,7 @@ class KeyTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class UsageCount:
+class UsageCount(_Counts):
     """What one key's requests add to one hour. ``hour`` is its first moment."""
 
     key_id: str

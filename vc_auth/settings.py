@@ -28,7 +28,7 @@ class Settings:
     Times are seconds. Every setting is also an environment variable for `from_env`: ``VC_AUTH_CACHE_TTL=60``.
     """
 
-    store: str = "sqlite:///keys.db"
+    store: str = _SQLITE
     """Where projects and keys live. ``memory://``: in this process, for as long as it lives; ``sqlite:///keys.db``: in
     a file that several processes may share, below the working folder; ``sqlite:////var/lib/keys.db``: from the root."""
     limiter: str = "memory://"

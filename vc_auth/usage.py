@@ -12,10 +12,9 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Final
 
-from vc_auth.clock import EPOCH, Clock
+from vc_auth.clock import Clock, from_us
 from vc_auth.records import KeyRecord, UsageBatch, UsageCount
 
 logger: Final = logging.getLogger("vc_auth")
@@ -165,7 +164,7 @@ class UsageCounter:
 
     def _count_of(self, key_id: str, hour: int, sums: list[int]) -> UsageCount:
         admitted, limited, forbidden, last_used = sums
-        begin, last = EPOCH + timedelta(hours=hour), EPOCH + timedelta(microseconds=last_used // 1_000)
+        begin, last = from_us(hour * _HOUR // 1_000), from_us(last_used // 1_000)
         return UsageCount(key_id, self._projects[key_id], begin, admitted, limited, forbidden, last)
 
     def _bind(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,24 +29,15 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[SQLKeyStore]:
-    async with a_store(path) as store:
+    async with aclosing(SQLKeyStore(path)) as store:
         yield store
-
-
-@asynccontextmanager
-async def a_store(path: Path) -> AsyncIterator[SQLKeyStore]:
-    store = SQLKeyStore(path)
-    try:
-        yield store
-    finally:
-        await store.aclose()
 
 
 class TestSQLKeyStore(KeyStoreContract):
     @asynccontextmanager
     async def open_store(self, clock: TurnableClock) -> AsyncIterator[KeyStore]:
         with TemporaryDirectory() as folder:
-            async with a_store(Path(folder) / "keys.db") as store:
+            async with aclosing(SQLKeyStore(Path(folder) / "keys.db")) as store:
                 yield store
 
 
@@ -54,7 +45,7 @@ class TestCachedSQLKeyStore(KeyStoreContract):
     @asynccontextmanager
     async def open_store(self, clock: TurnableClock) -> AsyncIterator[KeyStore]:
         with TemporaryDirectory() as folder:
-            async with a_store(Path(folder) / "keys.db") as store:
+            async with aclosing(SQLKeyStore(Path(folder) / "keys.db")) as store:
                 yield CachedKeyStore(store, CacheOptions(clock=clock))
 
 
@@ -182,7 +173,7 @@ async def test_what_was_stored_is_there_after_closing(store: SQLKeyStore, path: 
     await store.add_key(key := some_key(project))
     await store.aclose()
     assert await store.find(key.digest) == key  # it opens itself again
-    async with a_store(path) as other:
+    async with aclosing(SQLKeyStore(path)) as other:
         assert await other.list_keys(project.id) == [key]
 
 
@@ -213,7 +204,7 @@ async def test_a_successor_says_what_it_replaces_even_if_it_was_not_told(store: 
 async def test_of_many_rotations_at_once_one_wins_and_the_others_name_it(store: SQLKeyStore, path: Path) -> None:
     await store.add_project(project := some_project())
     await store.add_key(old := some_key(project))
-    async with a_store(path) as other:
+    async with aclosing(SQLKeyStore(path)) as other:
         successors = [some_key(project, replaces=old.id) for _ in range(8)]
         outcomes = await asyncio.gather(
             *(
@@ -231,7 +222,7 @@ async def test_of_many_rotations_at_once_one_wins_and_the_others_name_it(store: 
 async def test_of_many_revocations_at_once_the_first_time_stays_everywhere(store: SQLKeyStore, path: Path) -> None:
     await store.add_project(project := some_project())
     await store.add_key(key := some_key(project))
-    async with a_store(path) as other:
+    async with aclosing(SQLKeyStore(path)) as other:
         outcomes = await asyncio.gather(
             *(one.revoke_key(key.id, NOW + n * DAY) for n, one in enumerate([store, other] * 4))
         )

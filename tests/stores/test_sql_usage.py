@@ -20,17 +20,11 @@ from vc_auth.testing import TurnableClock, UsageStoreContract, some_count, some_
 from vc_auth.testing.usage import DAY, HOUR, NOON, KeyAndUsageStore
 
 
-@asynccontextmanager
-async def a_store(path: Path) -> AsyncIterator[SQLKeyStore]:
-    async with aclosing(SQLKeyStore(path)) as store:
-        yield store
-
-
 class TestSQLUsage(UsageStoreContract):
     @asynccontextmanager
     async def open_store(self, clock: TurnableClock) -> AsyncIterator[KeyAndUsageStore]:
         with TemporaryDirectory() as folder:
-            async with a_store(Path(folder) / "keys.db") as store:
+            async with aclosing(SQLKeyStore(Path(folder) / "keys.db")) as store:
                 yield store
 
 
@@ -59,7 +53,7 @@ async def test_processes_that_add_at_once_lose_nothing(path: Path) -> None:
 
 
 async def test_adding_usage_is_no_change_that_anybody_is_told(path: Path) -> None:
-    async with a_store(path) as store:
+    async with aclosing(SQLKeyStore(path)) as store:
         await store.add_project(project := some_project())
         await store.add_key(key := some_key(project))
         before = rows(path, "SELECT max(seq) FROM changes")
@@ -68,7 +62,7 @@ async def test_adding_usage_is_no_change_that_anybody_is_told(path: Path) -> Non
 
 
 async def test_a_batch_that_fails_half_way_leaves_nothing(path: Path) -> None:
-    async with a_store(path) as store:
+    async with aclosing(SQLKeyStore(path)) as store:
         await store.open()
         with closing(sqlite3.connect(path)) as shell, shell:
             shell.execute(
@@ -85,7 +79,7 @@ async def test_a_batch_that_fails_half_way_leaves_nothing(path: Path) -> None:
 
 
 async def test_workers_that_are_gone_are_forgotten_after_a_month(path: Path) -> None:
-    async with a_store(path) as store:
+    async with aclosing(SQLKeyStore(path)) as store:
         await store.add_usage(UsageBatch("gone", 1, (some_count(last_used_at=NOON),)))
         late = NOON + REMEMBERED
         await store.add_usage(UsageBatch("present", 1, (some_count(last_used_at=late),)))
@@ -97,7 +91,7 @@ async def test_workers_that_are_gone_are_forgotten_after_a_month(path: Path) -> 
 
 @pytest.mark.parametrize("key_id", ["key_1", None])
 async def test_usage_is_read_by_index(path: Path, key_id: str | None) -> None:
-    async with a_store(path) as store:
+    async with aclosing(SQLKeyStore(path)) as store:
         await store.open()
         of_key = "AND key_id = 'k'" if key_id else ""
         table = "key_hours" if key_id else "project_hours"
@@ -107,7 +101,7 @@ async def test_usage_is_read_by_index(path: Path, key_id: str | None) -> None:
 
 
 async def test_a_file_from_before_usage_gets_its_tables_and_keeps_its_keys(path: Path) -> None:
-    async with a_store(path) as store:
+    async with aclosing(SQLKeyStore(path)) as store:
         await store.add_project(project := some_project())
         await store.add_key(key := some_key(project))
     with closing(sqlite3.connect(path)) as shell:

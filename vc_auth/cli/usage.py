@@ -1,6 +1,8 @@
 """``vc-auth usage``."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import add
 from typing import Any, Final
 
 import click
@@ -8,7 +10,7 @@ from rich.text import Text
 
 from vc_auth import VCAuth
 from vc_auth.cli.console import can_write, put_json, put_table, say, timestamp
-from vc_auth.cli.durations import read_duration
+from vc_auth.cli.durations import read_moment
 from vc_auth.cli.lookup import find_key, find_project
 from vc_auth.cli.session import Session, on_a_store
 from vc_auth.clock import utcnow
@@ -20,25 +22,6 @@ WIDTH: Final = 24  # cells of the longest bar
 COLUMNS: Final = ("requests", "admitted", "limited", "forbidden", "")
 FORMATS: Final = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
 STYLES: Final = ("green", "yellow", "red")
-
-
-def read_moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | timedelta | None:
-    """What an option says: a date or time (UTC unless it names a zone), or how long ago, as in ``7d``."""
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return _read_ago(context, parameter, text)
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-
-
-def _read_ago(context: click.Context, parameter: click.Parameter, text: str) -> timedelta | None:
-    try:
-        return read_duration(context, parameter, text)
-    except click.BadParameter:
-        hint = "write 2026-11-22, 2026-11-22T14:00, or how long ago, as in 36h, 30d or 8w."
-        raise click.BadParameter(f"{text!r} is no time; {hint}") from None
 
 
 @click.command()
@@ -110,23 +93,18 @@ def _at(time: datetime | timedelta | None, now: datetime) -> datetime | None:
 def _rows(told: list[Usage], period: Period) -> list[tuple[str | Text, ...]]:
     most = max(one.requests for one in told)
     rows = [_row(f"{one.start:{FORMATS[period]}}", one, _bar(one, most)) for one in told]
-    admitted, limited, forbidden = (sum(counts) for counts in zip(*map(_counts, told), strict=True))
-    return [*rows, _row("all", Usage(told[0].start, admitted, limited, forbidden), Text())]
+    return [*rows, _row("all", reduce(add, told), Text())]
 
 
 def _row(title: str, one: Usage, bar: Text) -> tuple[str | Text, ...]:
-    return title, str(one.requests), *map(str, _counts(one)), bar
-
-
-def _counts(one: Usage) -> tuple[int, int, int]:
-    return one.admitted, one.limited, one.forbidden
+    return title, str(one.requests), *map(str, one.counts), bar
 
 
 def _bar(one: Usage, most: int) -> Text:
     """Cells in proportion to the busiest period; whatever is not nothing has one at least."""
     block = "█" if can_write("█") else "#"
     bar = Text()
-    for count, style in zip(_counts(one), STYLES, strict=True):
+    for count, style in zip(one.counts, STYLES, strict=True):
         bar.append(block * -(-count * WIDTH // most) if count else "", style)
     return bar
 

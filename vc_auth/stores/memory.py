@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from vc_auth.errors import Conflict, NotFound
-from vc_auth.records import KeyRecord, KeyTotals, Project, Usage, UsageBatch, UsageCount
+from vc_auth.records import KeyRecord, KeyTotals, Project, Usage, UsageBatch
 
 
 class MemoryUsage:
@@ -23,12 +23,11 @@ class MemoryUsage:
         for count in batch.counts:
             for key_id in (count.key_id, None):
                 hours = self._hours.setdefault((count.project_id, key_id), {})
-                hours[count.hour] = _sum(hours.get(count.hour, Usage(count.hour)), count)
+                hours[count.hour] = hours.get(count.hour, Usage(count.hour)) + count
             totals = self._totals.setdefault(count.project_id, {})
             before = totals.get(count.key_id, KeyTotals())
-            requests = before.requests + count.admitted + count.limited + count.forbidden
             last = max(before.last_used_at or count.last_used_at, count.last_used_at)
-            totals[count.key_id] = KeyTotals(requests, last)
+            totals[count.key_id] = KeyTotals(before.requests + count.requests, last)
 
     async def usage_by_hour(self, project_id: str, key_id: str | None, since: datetime, until: datetime) -> list[Usage]:
         hours = self._hours.get((project_id, key_id), {})
@@ -37,15 +36,6 @@ class MemoryUsage:
     async def key_totals(self, project_id: str, key_id: str | None = None) -> dict[str, KeyTotals]:
         totals = self._totals.get(project_id, {})
         return {known: totals[known] for known in totals if key_id in (known, None)}
-
-
-def _sum(usage: Usage, count: UsageCount) -> Usage:
-    return Usage(
-        usage.start,
-        usage.admitted + count.admitted,
-        usage.limited + count.limited,
-        usage.forbidden + count.forbidden,
-    )
 
 
 class MemoryKeyStore(MemoryUsage):

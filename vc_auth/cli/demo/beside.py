@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from functools import reduce
+from operator import add
 from threading import Barrier, Event
 from typing import Final, NamedTuple
 
@@ -14,11 +15,10 @@ from vc_auth import NewKey, Registry
 from vc_auth.cli.demo.checks import Send
 from vc_auth.cli.demo.story import Call, check
 from vc_auth.cli.demo.wire import Exchange
-from vc_auth.clock import EPOCH
+from vc_auth.clock import to_us
 
 PATIENCE: Final = 5.0  # seconds for what is to come within one
 INTERVAL: Final = 0.005  # seconds between two requests to the same worker
-MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Command(NamedTuple):
@@ -78,7 +78,7 @@ class Beside:
             ended.set()
             watched = [each.result() for each in watching]
         revoked_at = self._call(self._registry.get_key(key.record.id)).revoked_at
-        since = (revoked_at - EPOCH) // MICROSECOND if revoked_at is not None else 0
+        since = to_us(revoked_at) if revoked_at is not None else 0
         after = [(w[-1].received.utc - since) / 1_000 if w[-1].answer.status == 401 else None for w in watched]
         return Refusals(command, after, [exchange for exchanges in watched for exchange in exchanges])
 
@@ -92,9 +92,7 @@ class Beside:
         return Counted(command, tuple(map(int, sums.split()[2:])))
 
     def _sums(self, project: str) -> tuple[int, ...]:
-        hours = self._call(self._registry.usage(project, by="hour"))
-        counts = [(hour.admitted, hour.limited, hour.forbidden) for hour in hours]
-        return tuple(map(sum, zip(*counts, strict=True)))
+        return reduce(add, self._call(self._registry.usage(project, by="hour"))).counts
 
     def _run(self, *words: str) -> Command:
         done = subprocess.run(  # noqa: S603  # our own command, without a shell

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -48,14 +48,7 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """What ``work`` reads."""
         pool = self._of_this_loop()
-
-        async def reading() -> T:
-            await self._opened(pool)
-            with faults_of(self.where):
-                async with pool.reader.connect() as connection:
-                    return await work(connection)
-
-        return await pool.run(reading)
+        return await self._run(pool, pool.reader.connect, work)
 
     async def find(self, look_up: LookUp, value: str) -> Row | None:
         """The row of this value, or None: one read of an index, in one trip to a thread."""
@@ -70,14 +63,7 @@ class Database:
         Who is cancelled does not learn which of both; see `Pool.run`.
         """
         pool = self._of_this_loop()
-
-        async def writing() -> T:
-            await self._opened(pool)
-            with faults_of(self.where):
-                async with pool.writer.begin() as connection:
-                    return await work(connection)
-
-        return await pool.run(writing)
+        return await self._run(pool, pool.writer.begin, work)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Driver]:
@@ -103,6 +89,17 @@ class Database:
             await asyncio.to_thread(self.file.remove_log)
             if self._pool is pool:  # else another has left meanwhile
                 await self.aclose()
+
+    async def _run(
+        self, pool: Pool, connected: Callable[[], AbstractAsyncContextManager[AsyncConnection]], work: Work[T]
+    ) -> T:
+        async def working() -> T:
+            await self._opened(pool)
+            with faults_of(self.where):
+                async with connected() as connection:
+                    return await work(connection)
+
+        return await pool.run(working)
 
     # -- opening -------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -21,13 +21,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from vc_auth.clock import EPOCH
+from vc_auth.clock import from_us, to_us
 from vc_auth.records import Network, Scopes
 
 APPLICATION_ID: Final = 0x76634B59  # "vcKY": marks the file as ours; `file keys.db` shows it
 VERSION: Final = 2
-
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -37,10 +35,10 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, _: Dialect) -> int | None:
-        return None if value is None else (value - EPOCH) // _MICROSECOND
+        return None if value is None else to_us(value)
 
     def process_result_value(self, value: int | None, _: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + value * _MICROSECOND
+        return None if value is None else from_us(value)
 
 
 class ScopeSet(TypeDecorator[Scopes]):

@@ -12,6 +12,10 @@ from vc_auth.stores.sql.schema import COUNTS, key_hours, key_totals, project_hou
 
 REMEMBERED: Final = timedelta(days=31)  # how long a silent worker's last batch is told from a new one
 
+_OF_KEY: Final = ("project_id", "key_id", "hour", *COUNTS)
+_OF_PROJECT: Final = ("project_id", "hour", *COUNTS)
+_OF_TOTAL: Final = ("project_id", "key_id", "requests", "last_used_at")
+
 _select_seq: Final = select(usage_workers.c.seq)
 
 
@@ -42,9 +46,9 @@ async def add(connection: AsyncConnection, batch: UsageBatch) -> None:
     now = max(count.last_used_at for count in batch.counts)
     await connection.execute(_remember_seq, {"worker": batch.worker, "seq": batch.seq, "seen_at": now})
     await connection.execute(delete(usage_workers).where(usage_workers.c.seen_at < now - REMEMBERED))
-    await connection.execute(_add_to_keys, [_row(count, "project_id", "key_id", "hour") for count in batch.counts])
-    await connection.execute(_add_to_projects, [_row(count, "project_id", "hour") for count in batch.counts])
-    await connection.execute(_add_to_totals, [_total(count) for count in batch.counts])
+    await connection.execute(_add_to_keys, [_row(count, *_OF_KEY) for count in batch.counts])
+    await connection.execute(_add_to_projects, [_row(count, *_OF_PROJECT) for count in batch.counts])
+    await connection.execute(_add_to_totals, [_row(count, *_OF_TOTAL) for count in batch.counts])
 
 
 async def by_hour(
@@ -68,14 +72,4 @@ async def totals(connection: AsyncConnection, project_id: str, key_id: str | Non
 
 
 def _row(count: UsageCount, *names: str) -> dict[str, Any]:
-    return {name: getattr(count, name) for name in (*names, *COUNTS)}
-
-
-def _total(count: UsageCount) -> dict[str, Any]:
-    requests = count.admitted + count.limited + count.forbidden
-    return {
-        "project_id": count.project_id,
-        "key_id": count.key_id,
-        "requests": requests,
-        "last_used_at": count.last_used_at,
-    }
+    return {name: getattr(count, name) for name in names}
