@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from vc_auth.rates import Decision
+from vc_auth.records import is_scope
 
 
 class VCAuthError(Exception):
@@ -81,10 +82,16 @@ class Forbidden(Denied):
 
 
 class InsufficientScope(Forbidden):
-    """403 with the scopes that the route needs in its challenge (RFC 6750, 3.1)."""
+    """403 with the scopes that the route needs in its challenge (RFC 6750, 3.1).
+
+    Raises ValueError for what is no scope (RFC 6749, 3.3), and so could stand in no challenge.
+    """
 
     def __init__(self, scopes: Iterable[str]) -> None:
         self.scopes = tuple(scopes)
+        for scope in self.scopes:
+            if not is_scope(scope):
+                raise ValueError(f"{scope!r} is no scope; write one like 'cache:read'")
         super().__init__(self.scopes)
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from starlette.authentication import AuthCredentials, BaseUser, UnauthenticatedUser
@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from vc_auth.errors import InsufficientScope
 from vc_auth.plans import Plan
 from vc_auth.rates import Decision
-from vc_auth.records import Grant, KeyRecord, Project, Scopes, is_scope
+from vc_auth.records import Grant, KeyRecord, Project, Scopes
 from vc_auth.responses import DeniedResponse
 
 P = ParamSpec("P")
@@ -90,11 +90,9 @@ def requires(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     what is no scope, TypeError for a function that takes no connection; on a request that no middleware has seen,
     RuntimeError says which line to add.
     """
-    for scope in scopes:
-        if not is_scope(scope):
-            raise ValueError(f"{scope!r} is no scope; write @requires('cache:read', 'cache:write')")
     if not scopes:
         raise ValueError("@requires() asks for nothing; name at least one scope")
+    InsufficientScope(scopes)  # so that what is no scope is said now, and not on somebody's request
 
     def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
         connection = _connection_finder(endpoint)
@@ -120,14 +118,23 @@ def requires(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _refusal(connection: HTTPConnection, scopes: tuple[str, ...]) -> DeniedResponse | None:
+    missing = missing_scopes(connection, scopes, asked_by="@requires")
+    return DeniedResponse(missing) if missing is not None else None
+
+
+def missing_scopes(connection: HTTPConnection, scopes: Sequence[str], *, asked_by: str) -> InsufficientScope | None:
+    """The denial of a request whose key lacks one of ``scopes``, or None.
+
+    Raises RuntimeError for a request that no middleware has seen.
+    """
     credentials = connection.scope.get("auth")
     if credentials is None:
         raise RuntimeError(
-            "@requires needs vc_auth's middleware: app.add_middleware(vc_auth.APIKeyMiddleware, auth=auth)"
+            f"{asked_by} needs vc_auth's middleware: app.add_middleware(vc_auth.APIKeyMiddleware, auth=auth)"
         )
     if all(scope in credentials.scopes for scope in scopes):
         return None
-    return DeniedResponse(InsufficientScope(scopes))
+    return InsufficientScope(scopes)
 
 
 def _connection_finder(endpoint: Callable[..., object]) -> Callable[[tuple[Any, ...], dict[str, Any]], HTTPConnection]:

@@ -1,4 +1,4 @@
-"""For tests: a clock that turns by hand, and the contracts of stores and limiters, for yours as for ours.
+"""For tests: an app's keys in memory, a clock that turns by hand, and the contracts of stores and limiters.
 
 Inherit a contract, say how to open what you wrote, and run pytest with pytest-asyncio::
 
@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
     "vc_auth.testing.limiters", "vc_auth.testing.stores", "vc_auth.testing.usage"
 )  # before they are imported
 
+from vc_auth.testing.auth import MemoryAuth, bearer, some_user  # noqa: E402
 from vc_auth.testing.clock import TurnableClock  # noqa: E402
 from vc_auth.testing.limiters import LimiterContract  # noqa: E402
 from vc_auth.testing.stores import KeyStoreContract, some_key, some_project  # noqa: E402
@@ -22,9 +23,12 @@ from vc_auth.testing.usage import UsageStoreContract, some_count  # noqa: E402
 __all__ = [
     "KeyStoreContract",
     "LimiterContract",
+    "MemoryAuth",
     "TurnableClock",
     "UsageStoreContract",
+    "bearer",
     "some_count",
     "some_key",
     "some_project",
+    "some_user",
 ]
