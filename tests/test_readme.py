@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from support import App, bearer, call, get, http_scope, new_key
+from support import FORBIDDEN, App, bearer, call, get, http_scope, new_key
 
 from vc_auth import APIKeyMiddleware, Settings, VCAuth
 from vc_auth.errors import BackendError, InsufficientScope
@@ -98,6 +98,22 @@ async def test_the_app_works_as_it_is_written(namespace: dict[str, Any]) -> None
     await namespace["life"]()
     assert (await get(app, key, "/check")).status == 401, "its project is suspended now"
     await namespace["auth"].aclose()
+
+
+async def test_the_fastapi_app_works_as_it_is_written(namespace: dict[str, Any]) -> None:
+    api, auth = namespace["api"], namespace["api"].user_middleware[0].kwargs["auth"]
+    assert (await get(api, await new_key(auth), "/v1/me")).body == b'{"project":"acme","plan":"free"}'
+    lacking = await get(api, await new_key(auth, scopes=["analytics:read"]), "/v1/me")
+    assert (lacking.status, lacking.body) == (403, FORBIDDEN)
+    assert [(await get(api, path=path)).status for path in ("/docs", "/openapi.json", "/redoc")] == [200, 200, 401]
+    await auth.aclose()
+
+
+def test_the_tests_of_an_app_pass_as_they_are_written(namespace: dict[str, Any]) -> None:
+    tests = [test for name, test in namespace.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
 
 
 def test_what_the_readme_links_to_is_there() -> None:
