@@ -348,6 +348,19 @@ if child:
     assert one != other
 
 
+async def test_a_process_that_forked_off_counts_anew_and_under_another_name(
+    store: Store, counter: UsageCounter
+) -> None:
+    counter.count(KEY, ADMITTED)
+    await counter.flush()
+    counter.count(KEY, LIMITED)
+    usage._forked()  # as in the child of a real fork, see test_faults_in_a_request
+    counter.count(KEY, FORBIDDEN)
+    await counter.flush()
+    assert await store.sums() == (1, 0, 1)
+    assert len({batch.worker for batch in store.told}) == 2
+
+
 # -- all of it at random -----------------------------------------------------------------------------------------------
 
 

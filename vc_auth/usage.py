@@ -8,11 +8,14 @@ is one interval's.
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
+from weakref import WeakSet
 
 from vc_auth.clock import Clock, from_us
 from vc_auth.records import KeyRecord, UsageBatch, UsageCount
@@ -51,18 +54,23 @@ class UsageCounter:
         self._interval = interval
         self._time_ns = clock.time_ns
         self._capacity = capacity
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn_to_write = asyncio.Lock()
+        self._flusher: asyncio.Task[None] | None = None
+        self._failing = False
+        self._begin_anew()
+        _counters.add(self)
+
+    def _begin_anew(self) -> None:
+        """With no counts, and under a name that nobody else has."""
         self._hours: dict[int, dict[str, list[int]]] = {}  # hour -> key id -> admitted, limited, forbidden, last used
         self._projects: dict[str, str] = {}  # key id -> project id
         self._batches: deque[UsageBatch] = deque()  # the first of them may have been written
         self._kept = 0
         self._is_full = False
-        self._worker, self._seq = "", 0
+        self._worker, self._seq = secrets.token_hex(8), 0
         self._counts: dict[str, list[int]] = {}  # of the present hour
         self._since = self._until = 0  # when to look again which hour that is, and whether somebody writes
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._turn_to_write = asyncio.Lock()
-        self._flusher: asyncio.Task[None] | None = None
-        self._failing = False
 
     def count(self, record: KeyRecord, outcome: int) -> None:
         """Count one request: ADMITTED, LIMITED or FORBIDDEN. It waits for nothing, and never fails."""
@@ -157,7 +165,6 @@ class UsageCounter:
         """All that was counted, as batches; from now on it is counted afresh."""
         counts = [self._count_of(key, hour, sums) for hour, keys in self._hours.items() for key, sums in keys.items()]
         self._hours, self._projects, self._until = {}, {}, 0
-        self._worker = self._worker or secrets.token_hex(8)  # not before: processes that fork off would share it
         parts = [tuple(counts[begin : begin + BATCH]) for begin in range(0, len(counts), BATCH)]
         self._seq += len(parts)
         return [UsageBatch(self._worker, seq, part) for seq, part in enumerate(parts, self._seq - len(parts) + 1)]
@@ -174,3 +181,16 @@ class UsageCounter:
             self._loop = loop
             self._turn_to_write = asyncio.Lock()
             self._flusher = None
+
+
+_counters: Final[WeakSet[UsageCounter]] = WeakSet()
+
+
+def _forked() -> None:
+    """In a process that has just forked off: what was counted before is the other's to write, and so is its name."""
+    for counter in _counters:
+        counter._begin_anew()
+
+
+with suppress(AttributeError):  # on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_forked)

@@ -362,3 +362,28 @@ async def test_a_feed_that_is_cancelled_while_it_reads_keeps_nothing_open(path: 
 def test_a_feed_that_would_have_no_heartbeat_is_refused(path: Path, seconds: float) -> None:
     with pytest.raises(ValueError, match=r"is too slow for a heartbeat; give 0\.25 s or less"):
         SQLKeyStore(path, poll_interval=seconds)
+
+
+async def test_a_slow_look_is_no_heartbeat_and_what_it_brings_is_told_with_the_next(
+    store: SQLKeyStore, key: KeyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hears a heart beat trusts what he has; what came while somebody looked is not known yet."""
+    looks = 0
+
+    def look() -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    monkeypatch.setattr(store.database.file, "is_in_place", look)
+    async with following(store) as feed:
+        assert await anext(feed) == []
+        monkeypatch.setattr(feed_module, "HEARTBEAT", -1.0)  # so that every look is a slow one
+        await store.revoke_key(key.id, NOW)
+        telling = asyncio.create_task(anext(feed))
+        seen = looks
+        while looks < seen + 3:
+            assert not telling.done()
+            await asyncio.sleep(0.001)
+        monkeypatch.undo()
+        assert await telling == [KeyChanged(key.digest)]

@@ -1,6 +1,7 @@
 """One SQLite file: made once, opened when it is needed, and told apart from what is not ours."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -108,11 +109,21 @@ class Database:
             self._left.append(self._pool)
             self._pool = None
         if self._pool is None:
+            if self._was_open_before_a_fork():
+                raise StoreError(f"{self.where} was open when this process forked off; close it before (VCAuth.aclose)")
             self._pool = Pool(self.file.path, self._busy_timeout, self.file.connect)
         return self._pool
 
+    def _was_open_before_a_fork(self) -> bool:
+        """Then SQLite believes that this process holds the locks of the one it forked off from, which it does not.
+
+        Nothing done here would change its mind, and what was opened there must not even be closed here
+        (https://sqlite.org/howtocorrupt.html, 2.6).
+        """
+        return any(pool.pid != os.getpid() for pool in self._left)
+
     async def _abandon_left(self) -> None:
-        while self._left:
+        while self._left and not self._was_open_before_a_fork():
             await self._left.pop().abandon()
 
     async def _opened(self, pool: Pool) -> None:

@@ -1,6 +1,7 @@
 """Connections to one SQLite file for one event loop."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -31,6 +32,7 @@ class Pool:
 
     def __init__(self, path: Path, busy_timeout: float, connect: Callable[[], sqlite3.Connection]) -> None:
         self.loop = asyncio.get_running_loop()
+        self.pid = os.getpid()
         self.opening: asyncio.Task[None] | None = None
         self.is_open = False
         self._connect = partial(_connect, connect)
