@@ -10,7 +10,8 @@ import pytest
 from support import INVALID, App, get, new_key
 
 import vc_auth
-from vc_auth import APIKeyMiddleware, Settings, VCAuth
+from vc_auth import FREE, APIKeyMiddleware, Settings, VCAuth
+from vc_auth.cache import CacheOptions
 from vc_auth.errors import Unavailable
 from vc_auth.guard import Guard
 from vc_auth.keys import KeyFormat
@@ -86,6 +87,43 @@ async def test_a_guard_needs_no_cache() -> None:
 
     with pytest.raises(Unavailable):
         await Guard(Gone(), None, plans=plans, key_format=KeyFormat(), clock=TurnableClock()).admit(headers)
+
+
+async def test_a_guard_asks_a_cache_what_it_remembers_before_anything_else() -> None:
+    record = some_key(some_project())
+
+    class Cache:
+        def peek(self, digest: str) -> KeyRecord | None:
+            return record if digest == vc_auth.keys.digest("vc_" + "7" * 32) else None
+
+        async def find(self, digest: str) -> KeyRecord | None:
+            raise OSError("it is remembered")
+
+    plans = {plan.name: plan for plan in Settings().plans}
+    guard = Guard(Cache(), None, plans=plans, key_format=KeyFormat(), clock=TurnableClock())
+    assert (await guard.admit([(b"authorization", b"Bearer vc_" + b"7" * 32)])).record is record
+
+
+async def test_a_guard_takes_one_token_of_the_keys_family_unless_it_is_told_otherwise(clock: TurnableClock) -> None:
+    record = some_key(some_project())
+
+    class Table:
+        async def find(self, digest: str) -> KeyRecord | None:
+            return record
+
+    limiter = MemoryLimiter(clock)
+    guard = Guard(Table(), limiter, plans={"free": FREE}, key_format=KeyFormat(), clock=clock)
+    grant = await guard.admit([(b"authorization", b"Bearer vc_" + b"7" * 32)])
+    assert grant.decision is not None
+    assert grant.decision.remaining == 99
+    assert (await limiter.hit(record.family, FREE.rate, 1)).remaining == 98
+
+
+def test_a_caches_own_defaults_are_those_of_the_settings() -> None:
+    given, default = CacheOptions(), Settings()
+    assert (given.size, given.ttl, given.timeout) == (default.cache_size, default.cache_ttl, default.store_timeout)
+    assert (given.negative_size, given.negative_ttl) == (default.negative_cache_size, default.negative_ttl)
+    assert given.stale_if_error == default.stale_if_error
 
 
 def test_all_is_what_is_exported() -> None:

@@ -174,15 +174,58 @@ async def test_forgetting_by_a_predicate_spares_the_others(source: Source, optio
     assert source.asked == ["a", "b", "a"]
 
 
+async def test_an_unknown_key_that_is_forgotten_is_asked_for_again(source: Source, options: CacheOptions) -> None:
+    cache = cache_of(source, options)
+    for key in ("new", "stranger"):
+        await cache.find(key)
+    source.values["new"] = "value"
+    cache.forget("new")
+    for key in ("new", "stranger"):
+        await cache.find(key)
+    assert source.asked == ["new", "stranger", "new"]
+
+
+async def test_forgetting_everything_spares_neither_known_nor_unknown_nor_what_is_under_way(
+    source: Source, options: CacheOptions
+) -> None:
+    cache = cache_of(source, options)
+    for key in ("key", "stranger"):
+        await cache.find(key)
+    release = source.hold()
+    (early,) = await started(cache.find("new"))
+    source.values = {"key": "newer", "stranger": "met", "new": "newer"}
+    cache.forget_all()
+    release()
+    assert [await cache.find(key) for key in ("key", "stranger", "new")] == ["newer", "met", "newer"]
+    assert await early == "newer"
+
+
 async def test_a_key_that_vanishes_becomes_unknown(source: Source, options: CacheOptions, clock: TurnableClock) -> None:
     cache = cache_of(source, options)
     await cache.find("key")
     del source.values["key"]
     clock.advance(seconds=60)
     assert await cache.find("key") is None
+    assert await cache.find("key") is None
+    assert source.asked == ["key", "key"], "it is as unknown as one that never was"
     source.values["key"] = "back"
     clock.advance(seconds=5)
     assert await cache.find("key") == "back"
+
+
+async def test_a_key_that_comes_to_be_leaves_its_place_among_the_unknown(
+    source: Source, options: CacheOptions, clock: TurnableClock
+) -> None:
+    cache = cache_of(source, replace(options, negative_size=2))
+    await cache.find("new")
+    clock.advance(seconds=5)
+    await cache.find("stranger")
+    source.values["new"] = "value"
+    assert await cache.find("new") == "value"
+    await cache.find("another")
+    source.asked.clear()
+    assert await cache.find("stranger") is None
+    assert source.asked == []
 
 
 async def test_strangers_beyond_64_look_ups_are_turned_away_and_known_keys_wait_for_their_turn(
@@ -256,6 +299,42 @@ async def test_while_the_source_is_away_known_values_wait_for_nothing_and_one_pr
     assert source.asked == ["key"]
 
 
+async def test_a_probe_that_fails_is_followed_by_none_for_500_ms(
+    source: Source, options: CacheOptions, clock: TurnableClock
+) -> None:
+    cache = cache_of(source, options)
+    await cache.find("key")
+    clock.advance(seconds=60)
+    source.failure = OSError()
+    await cache.find("key")
+    source.asked.clear()
+    for _ in range(4):
+        clock.advance(seconds=0.25)
+        for _ in range(3):
+            assert await cache.find("key") == "value"
+            await started()
+    assert source.asked == ["key", "key"]
+
+
+async def test_every_outage_is_told_anew_in_200_characters_and_stale_values_go_on_in_each(
+    source: Source, options: CacheOptions, clock: TurnableClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = cache_of(source, options)
+    await cache.find("key")
+    for letter in "ab":
+        clock.advance(seconds=60)
+        source.failure = OSError(letter * 1_000)
+        assert await cache.find("key") == "value"
+        with pytest.raises(BackendError, match=rf"^OSError\('{letter}{{191}}$"):
+            await cache.find("stranger")
+        source.failure = None
+        assert await cache.find("stranger") is None
+    assert [record.getMessage()[:30] for record in caplog.records if record.levelno == logging.WARNING] == [
+        "key store unreachable (OSError",
+        "key store reachable again",
+    ] * 2
+
+
 async def test_stale_if_error_of_zero_is_not_at_all(
     source: Source, options: CacheOptions, clock: TurnableClock
 ) -> None:
@@ -295,7 +374,7 @@ async def test_a_look_up_that_is_cancelled_by_its_source_is_an_error_and_no_answ
     source: Source, options: CacheOptions
 ) -> None:
     source.failure = asyncio.CancelledError()
-    with pytest.raises(BackendError, match="cancelled"):
+    with pytest.raises(BackendError, match=r"^the look-up was cancelled$"):
         await cache_of(source, options).find("key")
 
 
@@ -338,19 +417,45 @@ async def test_closing_ends_what_is_under_way_and_whoever_waits_asks_again(
     await cache.aclose()
 
 
+async def test_closing_waits_until_what_is_under_way_has_left(options: CacheOptions) -> None:
+    left = []
+
+    async def fetch(key: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await started()
+            left.append(key)
+
+    cache: ReadThroughCache[str] = ReadThroughCache(fetch, options)
+    await started(cache.find("a"), cache.find("b"))
+    await cache.aclose()
+    assert sorted(left) == ["a", "b"]
+
+
+def test_closing_in_another_event_loop_leaves_the_look_ups_of_the_old_one_alone(
+    source: Source, options: CacheOptions
+) -> None:
+    cache = cache_of(source, options)
+    release = source.hold()
+    with asyncio.Runner() as runner:
+        (waiter,) = runner.run(started(cache.find("key")))
+        asyncio.run(cache.aclose())
+        release()
+        assert runner.run(asyncio.wait_for(waiter, 10)) == "value"
+
+
 def test_a_new_event_loop_does_not_wait_for_look_ups_of_an_old_one(source: Source, options: CacheOptions) -> None:
     cache = cache_of(source, options)
-
-    async def leave_one_under_way() -> None:
-        source.hold()
-        await started(cache.find("key"))
 
     async def ask_again() -> str | None:
         source.gate = None
         return await asyncio.wait_for(cache.find("key"), 10)
 
-    asyncio.run(leave_one_under_way())
-    assert asyncio.run(ask_again()) == "value"
+    with asyncio.Runner() as old:
+        source.hold()
+        old.run(started(cache.find("key")))
+        assert asyncio.run(ask_again()) == "value"
 
 
 async def test_a_peek_asks_nobody(source: Source, options: CacheOptions, clock: TurnableClock) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import INVALID, MALFORMED, MISSING, SCALE, App, call, http_scope, new_key
+from support import INVALID, MALFORMED, MISSING, SCALE, App, call, get, http_scope, new_key
 
 from vc_auth import APIKeyMiddleware, Settings, VCAuth
 from vc_auth.keys import Headers
+from vc_auth.stores import MemoryKeyStore
 
 TOKEN = frozenset((string.ascii_letters + string.digits + "-._~+/").encode())
 
@@ -33,9 +34,11 @@ class Door:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self.app = App()
-        self.auth = VCAuth(Settings(store="memory://", limiter="none"))
-        self.key = self.runner.run(new_key(self.auth)).encode()
+        self.auth = VCAuth(Settings(limiter="none"), store=MemoryKeyStore())  # with a cache before it
+        key = self.runner.run(new_key(self.auth))
+        self.key = key.encode()
         self.middleware = APIKeyMiddleware(self.app, self.auth)
+        assert self.runner.run(get(self.middleware, key)).status == 200, "from here on the key is remembered"
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +161,8 @@ async def test_a_token_that_is_no_key_is_never_asked_for() -> None:
 
 
 async def test_several_prefixes_are_accepted_and_the_first_one_issues() -> None:
-    old = VCAuth(Settings(store="memory://", key_prefixes=("sk-",)))
-    auth = VCAuth(Settings(key_prefixes=("vc_prod_", "sk-")), store=old.store)
+    old = VCAuth(Settings(store="memory://", key_prefixes=("SK-",)))
+    auth = VCAuth(Settings(key_prefixes=("vc_prod_", "SK-")), store=old.store)
     for key in (await new_key(old), issued := await new_key(auth)):
         assert (
             await call(APIKeyMiddleware(App(), auth), http_scope([(b"authorization", b"Bearer " + key.encode())]))

@@ -104,6 +104,19 @@ async def test_requests_never_share_what_one_of_them_could_change(
         app.scopes[0]["auth"].scopes = ["keys:manage"]
 
 
+async def test_whole_seconds_in_headers_are_rounded_up(
+    guarded: Callable[..., APIKeyMiddleware], clock: TurnableClock
+) -> None:
+    middleware = guarded(plans=(Plan("free", rate="4 per 5 seconds", burst=5),))
+    key = await new_key(middleware.auth)
+    now = clock.time_ns() // 10**9
+    clock.advance(us=750_001)
+    for full in (3, 4, 5, 6):  # it is full 2.000001, 3.250001, 4.500001 and 5.750001 seconds after `now`
+        headers = (await get(middleware, key)).headers
+        assert (headers["ratelimit"], headers["x-ratelimit-reset"]) == ('"free";r=4;t=2', str(now + full))
+        clock.advance(seconds=1.25)
+
+
 async def test_a_free_key_sends_100_at_once_and_then_one_a_second(
     guarded: Callable[..., APIKeyMiddleware], app: App, clock: TurnableClock
 ) -> None:
@@ -428,7 +441,9 @@ async def test_a_store_that_fails_is_answered_503(guarded: Callable[..., APIKeyM
     assert answer.headers == {**COMMON, "content-length": str(len(UNAVAILABLE)), "retry-after": "1"}
 
 
-async def test_a_limiter_that_fails_is_answered_503(guarded: Callable[..., APIKeyMiddleware], app: App) -> None:
+async def test_a_limiter_that_fails_is_answered_503_and_told_in_a_log_line(
+    guarded: Callable[..., APIKeyMiddleware], app: App, caplog: pytest.LogCaptureFixture
+) -> None:
     class Limiter:
         async def hit(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
             raise BackendError("gone")
@@ -437,6 +452,8 @@ async def test_a_limiter_that_fails_is_answered_503(guarded: Callable[..., APIKe
     answer = await get(middleware, await new_key(middleware.auth))
     assert (answer.status, answer.body) == (503, UNAVAILABLE)
     assert app.scopes == []
+    lines = [record.getMessage() for record in caplog.records if record.name == "vc_auth"]
+    assert lines == ["limiter failed: BackendError('gone')"]
 
 
 async def test_a_record_whose_plan_is_unknown_gets_503_and_one_log_line(
@@ -525,6 +542,14 @@ async def test_the_inner_one_of_two_still_asks_for_its_own_project() -> None:
     assert answer.headers["x-ratelimit-remaining"] == "98"
 
 
+async def test_the_inner_one_of_two_may_read_its_project_from_the_request() -> None:
+    app, auth = App(), VCAuth(Settings(store="memory://"))
+    stack = APIKeyMiddleware(APIKeyMiddleware(app, auth, project=lambda scope: scope["path"][1:] or None), auth)
+    key = await new_key(auth)
+    for path, status in [("/acme", 200), ("/other", 403), ("/", 200)]:
+        assert (await get(stack, key, path)).status == status
+
+
 async def test_two_different_guards_in_one_stack_each_do_their_work() -> None:
     app, one, other = App(), VCAuth(Settings(store="memory://")), VCAuth(Settings(store="memory://"))
     key = await new_key(one)
@@ -558,5 +583,6 @@ async def test_settings_come_from_the_environment_or_are_given(monkeypatch: pyte
     app = App()
     assert (await get(APIKeyMiddleware(app), path="/health")).status == 200
     assert (await get(APIKeyMiddleware(app, settings=Settings(store="memory://")), path="/health")).status == 401
-    with pytest.raises(TypeError, match="either auth= or settings="):
+    sentence = "^give APIKeyMiddleware either auth= or settings=: an auth has its settings already$"
+    with pytest.raises(TypeError, match=sentence):
         APIKeyMiddleware(app, VCAuth(Settings(store="memory://")), settings=Settings(store="memory://"))

