@@ -146,6 +146,7 @@ class Worker:
         self.registry = self.auth.registry
         self.cache_size = cache_size
         self.heard_at = 0  # nanoseconds since 1970
+        self.was_failing = False  # its store, before it was last asked: then its answer may be stale
 
     def successor(self) -> Self:
         """The same in a new process."""
@@ -160,6 +161,7 @@ class Worker:
 
     async def ask_at_once(self, *plains: str) -> dict[str, Grant | None]:
         """The same for several keys. What has to be read arrives; who has to wait for what does not, has no answer."""
+        self.was_failing = self.store.failing  # a probe that this starts may find it whole again
         self.store.delivers_at_once = True
         tasks = {plain: asyncio.create_task(self.ask(plain)) for plain in plains}
         await self.store.settle()

@@ -290,6 +290,7 @@ class TwoWorkers(RuleBasedStateMachine):
         self.run(self._request(worker, life))
 
     async def _request(self, worker: int, life: Life) -> None:
+        self.workers[worker].was_failing = self.workers[worker].store.failing
         task = asyncio.create_task(self.workers[worker].ask(life.plain))
         self.requests.append(Request(task, worker, life, self.step))
 
@@ -382,7 +383,7 @@ class TwoWorkers(RuleBasedStateMachine):
     def _judge_at_once(self, number: int, life: Life, grant: Grant | None) -> None:
         """What was remembered or read in this very step. Where the feed is silent, what is older is read again."""
         worker = self.workers[number]
-        if self.now >= worker.heard_at + DEAD_AFTER and not worker.store.failing:
+        if self.now >= worker.heard_at + DEAD_AFTER and not worker.was_failing and not worker.store.failing:
             life.must_be_known(number, self._last_step_before(UNKNOWN_FOR))
             life.must_be_known_of_a_record(number, self._last_step_before(READ_AGAIN_AFTER))
         life.judge(number, grant, self.now)
