@@ -578,3 +578,25 @@ def test_a_full_disk_is_said_to_be_full_and_used_again_when_there_is_room(tmp_pa
         [200, 200, 401],
         [200],
     ]
+
+
+# -- a fork: see also test_faults_in_a_request, where processes really fork ---------------------------------------------
+
+
+def test_a_file_that_was_open_when_this_process_forked_off_is_refused_and_left_alone(path: Path) -> None:
+    store = SQLKeyStore(path)
+
+    async def use() -> None:
+        await store.list_projects()
+
+    asyncio.run(use())
+    pool = store.database._pool
+    assert pool is not None
+    pool.pid += 1  # as it would be seen by another process
+    with pytest.raises(StoreError, match=r"was open when this process forked off; close it before"):
+        asyncio.run(use())
+    asyncio.run(store.aclose())
+    assert store.database._left == [pool]
+    pool.pid -= 1
+    asyncio.run(store.aclose())
+    assert store.database._left == []
