@@ -580,7 +580,7 @@ def test_a_full_disk_is_said_to_be_full_and_used_again_when_there_is_room(tmp_pa
     ]
 
 
-# -- a fork: see also test_faults_in_a_request, where processes really fork ---------------------------------------------
+# -- a fork: see also test_faults_in_a_request, where processes really fork --------------------------------------------
 
 
 def test_a_file_that_was_open_when_this_process_forked_off_is_refused_and_left_alone(path: Path) -> None:
