@@ -21,7 +21,6 @@ from typing import Any, Final, Literal, Self, TypeVar
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 from support import INVALID, SCALE, UNAVAILABLE, Answer, App, bearer, get, http_scope, new_key, websocket_scope
-from watch import Watch
 
 from vc_auth import APIKeyMiddleware, Settings, VCAuth, policy
 from vc_auth.keys import digest
@@ -37,13 +36,6 @@ T = TypeVar("T")
 STRANGER: Final = "vc_" + "0" * 32
 UNHURRIED: Final = 10_000.0  # seconds
 ALL_CHECKS: Final = ("policy", "bucket", "application")
-OURS: Final = set[str]()
-
-
-@pytest.fixture(autouse=True)
-def only_our_keys(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the watch over secrets look for the keys of this page: for all of the suite's it takes minutes here."""
-    monkeypatch.setattr(watch, "secrets", OURS)
 
 
 class Interruption(BaseException):
@@ -297,7 +289,6 @@ class Way:
 
 @cache
 def the_key() -> str:
-    """One for all: the watch over secrets looks for every key that was ever made."""
     return f"vc_{secrets.token_hex(16)}"
 
 
