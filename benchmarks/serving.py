@@ -52,7 +52,6 @@ async def app(scope, receive, send):
 app = APIKeyMiddleware(app, auth=auth)
 """
 READY: Final = "Application startup complete."
-MOST_CONNECTIONS: Final = 2_000  # opened to meet every worker: who accepts one is anybody's guess
 DEADLINE: Final = 60.0  # seconds; nothing takes that long
 
 
@@ -179,18 +178,35 @@ class Client:
 
 
 async def meet(port: int, workers: int, key: str) -> list[Client]:
-    """A connection to every worker: each stays with the one that accepted it."""
-    met: dict[bytes, Client] = {}
-    for _ in range(MOST_CONNECTIONS):
-        client = await Client.connect(port)
-        status, pid = await client.get(key)
-        assert status == 200, pid
-        if pid in met:
-            await client.close()
-        met.setdefault(pid, client)
-        if len(met) == workers:
-            return list(met.values())
-    raise RuntimeError(f"{MOST_CONNECTIONS} connections met {len(met)} of {workers} workers")
+    """A connection to every worker: each stays with the one that accepted it.
+
+    Whom the system lets accept is anybody's guess, and it may be the same one a thousand times. So whoever was met is
+    halted until all were.
+    """
+    met: dict[int, Client] = {}
+    try:
+        while len(met) < workers:
+            client = await Client.connect(port)
+            status, body = await client.get(key)
+            assert status == 200, body
+            met[pid := int(body)] = client
+            await _halt(pid)
+    finally:
+        for pid in met:
+            os.kill(pid, signal.SIGCONT)
+    return list(met.values())
+
+
+async def _halt(pid: int) -> None:
+    """Return when the process does nothing any more, until SIGCONT."""
+    os.kill(pid, signal.SIGSTOP)
+    while _state(pid) != "T":  # noqa: ASYNC110  # it can tell nobody
+        await asyncio.sleep(0.001)
+
+
+def _state(pid: int) -> str:
+    """A letter; see proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def keep_busy(port: int, keys: list[str], requests: int, connections: int = 16) -> int:
