@@ -273,45 +273,45 @@ async def test_a_failing_source_is_an_error_for_strangers_and_stale_values_go_on
     ]
 
 
-async def test_while_the_source_is_away_known_values_wait_for_nothing_and_one_probe_goes_out_each_500_ms(
-    source: Source, options: CacheOptions, clock: TurnableClock
-) -> None:
+@pytest.fixture
+async def stale_cache(source: Source, options: CacheOptions, clock: TurnableClock) -> ReadThroughCache[str]:
+    """A cache that has just found its source away; what it knows is stale."""
     cache = cache_of(source, options)
     await cache.find("key")
     clock.advance(seconds=60)
     source.failure = OSError()
     await cache.find("key")
     source.asked.clear()
+    return cache
+
+
+async def test_while_the_source_is_away_known_values_wait_for_nothing_and_one_probe_goes_out_each_500_ms(
+    source: Source, stale_cache: ReadThroughCache[str], clock: TurnableClock
+) -> None:
     release = source.hold()
     for _ in range(10):
-        assert await asyncio.wait_for(cache.find("key"), 10) == "value"
+        assert await asyncio.wait_for(stale_cache.find("key"), 10) == "value"
     assert source.asked == []
     clock.advance(seconds=0.5)
     for _ in range(10):
-        assert await asyncio.wait_for(cache.find("key"), 10) == "value"
+        assert await asyncio.wait_for(stale_cache.find("key"), 10) == "value"
         await asyncio.sleep(0)
     assert source.asked == ["key"]
     source.failure = None
     release()
     await started()
     clock.advance(seconds=30)
-    assert await cache.find("key") == "value", "the probe has verified it"
+    assert await stale_cache.find("key") == "value", "the probe has verified it"
     assert source.asked == ["key"]
 
 
 async def test_a_probe_that_fails_is_followed_by_none_for_500_ms(
-    source: Source, options: CacheOptions, clock: TurnableClock
+    source: Source, stale_cache: ReadThroughCache[str], clock: TurnableClock
 ) -> None:
-    cache = cache_of(source, options)
-    await cache.find("key")
-    clock.advance(seconds=60)
-    source.failure = OSError()
-    await cache.find("key")
-    source.asked.clear()
     for _ in range(4):
         clock.advance(seconds=0.25)
         for _ in range(3):
-            assert await cache.find("key") == "value"
+            assert await stale_cache.find("key") == "value"
             await started()
     assert source.asked == ["key", "key"]
 
