@@ -209,8 +209,10 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-async def keep_busy(port: int, keys: list[str], requests: int, connections: int = 16) -> int:
-    """Send so many requests with these keys in turn, and return how many were admitted.
+async def keep_busy(
+    port: int, keys: list[str], requests: int, connections: int = 16, end: asyncio.Event | None = None
+) -> int:
+    """Send so many requests with these keys in turn, or until ``end``, and return how many were admitted.
 
     A connection that breaks is opened again; when nobody listens any more, that is the end.
     """
@@ -220,6 +222,8 @@ async def keep_busy(port: int, keys: list[str], requests: int, connections: int 
         nonlocal admitted
         client = await Client.connect(port)
         for number in left:
+            if end is not None and end.is_set():
+                break
             try:
                 status, _ = await client.get(keys[number % len(keys)])
             except (OSError, EOFError):
