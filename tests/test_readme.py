@@ -74,13 +74,18 @@ async def test_the_limit_headers_are_those_of_a_first_request() -> None:
     assert {name.lower(): value for name, value in shown.items()} == sent
 
 
-@pytest.fixture
-def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.chdir(tmp_path)  # its keys.db is made where it runs
+def run_blocks() -> dict[str, Any]:
+    """What the README's code defines. It names files where it runs."""
     names: dict[str, Any] = {"__name__": "readme"}
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), names)
     return names
+
+
+@pytest.fixture
+def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(tmp_path)
+    return run_blocks()
 
 
 async def test_the_app_works_as_it_is_written(namespace: dict[str, Any]) -> None:

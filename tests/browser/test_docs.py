@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import fastapi_offline
 import pytest
 import uvicorn
 from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 from support import INVALID, MISSING
-from test_readme import BLOCKS
+from test_readme import run_blocks
 
 from vc_auth import Settings
 from vc_auth.testing import MemoryAuth
@@ -32,11 +31,8 @@ def auth() -> MemoryAuth:
 
 @pytest.fixture
 def url(auth: MemoryAuth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.chdir(tmp_path)  # the README's apps name files where they run
-    names: dict[str, Any] = {"__name__": "readme"}
-    for block in BLOCKS:
-        exec(compile(block, "README.md", "exec"), names)
-    server = uvicorn.Server(uvicorn.Config(names["create_app"](auth), port=0, log_level="error"))
+    monkeypatch.chdir(tmp_path)
+    server = uvicorn.Server(uvicorn.Config(run_blocks()["create_app"](auth), port=0, log_level="error"))
     thread = Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import pytest
 import schemathesis
+from conformance.service import create_service
 from hypothesis import settings
 from schemathesis.specs.openapi.checks import allow_header_conformance, negative_data_rejection
-from service import create_service
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from support import FORBIDDEN, MISSING, SCALE
