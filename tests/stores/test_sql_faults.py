@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from support import INVALID, SCALE, UNAVAILABLE, App, get, new_key
+from turning import turning
 
 from vc_auth import APIKeyMiddleware, Settings, VCAuth
 from vc_auth.errors import BackendError, StoreError
@@ -24,7 +25,6 @@ from vc_auth.stores.sql.schema import VERSION
 from vc_auth.testing import TurnableClock
 
 HELD = min(4.0, 5 * SCALE)  # seconds that another process holds its lock: less than SQLite waits for one
-STALLED = 0.4  # seconds in which the event loop did not turn: less than any wait for the file
 PATIENCE = 20.0  # seconds for what comes some time
 NOBODY = 65_534
 STRANGER = "vc_" + "0" * 32
@@ -81,36 +81,6 @@ async def service(path: Path, keys: Keys) -> AsyncIterator[Service]:
             await asyncio.sleep(0.001)
         assert await service.ask(keys.known, keys.revoked) == [200, 401]
         yield service
-
-
-@asynccontextmanager
-async def turning() -> AsyncIterator[None]:
-    """See that the event loop turns all the time. What others take of the processor meanwhile is not its fault."""
-    gaps: list[float] = []
-
-    async def tick() -> None:
-        while True:
-            begin, waited = time.monotonic(), seconds_in_line()
-            await asyncio.sleep(0.01)
-            gap = time.monotonic() - begin
-            gaps.append(gap - sum(seconds - waited.get(thread, 0.0) for thread, seconds in seconds_in_line().items()))
-
-    task = asyncio.create_task(tick())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-    assert max(gaps, default=0.0) < STALLED
-
-
-def seconds_in_line() -> dict[str, float]:
-    """How long each thread was ready and had no processor, where the system counts that; one may hold up all others."""
-    seconds = {}
-    for counts in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError):  # a thread that has just ended
-            seconds[counts.parent.name] = int(counts.read_text().split()[1]) / 1e9
-    return seconds
 
 
 async def until_said(words: str, caplog: pytest.LogCaptureFixture) -> None:
