@@ -22,7 +22,7 @@ def test_the_defaults_have_no_problem() -> None:
     [
         ({"store": "mysql://x"}, "store: 'mysql://x' is no store; give 'memory://'"),
         ({"store": "pg://ann:pw@h/db"}, "store: 'pg://ann:***@h/db' is no store"),
-        ({"limiter": "redis://:p:w@h"}, "limiter: 'redis://:***@h' is no limiter"),
+        ({"limiter": "mysql://:p:w@h"}, "limiter: 'mysql://:***@h' is no limiter"),
         ({"limiter": "redis"}, "limiter: 'redis' is no limiter; give 'memory://' or 'none'"),
         ({"plans": ()}, "plans: there are none; give at least one"),
         ({"plans": (FREE, FREE)}, "plans: 'free' stands there twice"),

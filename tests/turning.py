@@ -1,4 +1,4 @@
-"""See that the package never holds the event loop up. What the test does on it, and what others take, is not its fault."""
+"""See that the package never holds up the event loop. What tests do there, and what others take, is not its fault."""
 
 import asyncio
 import sys

@@ -2,20 +2,24 @@
 
 import logging
 import time
+from fractions import Fraction
 from types import TracebackType
 from typing import Final, Self
 
 from vc_auth.cache import CacheOptions
 from vc_auth.clock import Clock
-from vc_auth.errors import BackendError, Fault, StoreError
+from vc_auth.errors import BackendError, Fault, LimiterError, StoreError
 from vc_auth.guard import Guard
 from vc_auth.keys import KeyFormat
 from vc_auth.limiters import Limiter, MemoryLimiter, Peeking, open_limiter
+from vc_auth.metrics import Metrics
+from vc_auth.plans import Plan
 from vc_auth.registry import Registry
 from vc_auth.settings import Settings
 from vc_auth.stores import CachedKeyFinder, CachedKeyStore, HasLifetime, KeyFinder, KeyStore, UsageStore, open_store
+from vc_auth.urls import windows_storage
 from vc_auth.usage import UsageCounter
-from vc_auth.workers import BUCKETS_APART, number_of_workers
+from vc_auth.workers import BUCKETS_APART, number_of_workers, share_of_workers
 
 logger: Final = logging.getLogger("vc_auth")
 
@@ -26,8 +30,9 @@ class VCAuth:
     ``auth.usage`` counts what the guard decides, and writes it behind; None if the store keeps no usage.
 
     ``settings`` default to the environment's (``VC_AUTH_*``). ``store`` and ``limiter`` are objects of your own in
-    place of those that the settings name; ``clock`` is anything with ``monotonic_ns`` and ``time_ns``.
-    Raises SettingsError with every mistake in the settings at once.
+    place of those that the settings name; ``clock`` is anything with ``monotonic_ns`` and ``time_ns``; ``metrics`` has
+    hooks for what operators count. Raises SettingsError with every mistake in the settings at once, and LimiterError
+    for windows that `limits` cannot keep.
 
     The middleware opens and closes it with the application. In scripts and tests: ``async with VCAuth(...) as auth``.
     """
@@ -39,17 +44,18 @@ class VCAuth:
         store: KeyFinder | None = None,
         limiter: Limiter | None = None,
         clock: Clock = time,
+        metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings = settings if settings is not None else Settings.from_env()
         settings.check()
         self.clock = clock
-        self._plans = {plan.name: plan for plan in settings.plans}
+        self._plans = {plan.name: plan for plan in _plans_of(settings)}
         self._key_format = KeyFormat(settings.key_prefixes)
         self.source = store if store is not None else open_store(settings.store)
         self.store = self._cached(self.source)
         self._usage_store = self.source if isinstance(self.source, UsageStore) else None
         self.usage = self._counter(self._usage_store)
-        self.limiter = limiter if limiter is not None else open_limiter(settings.limiter, clock)
+        self.limiter = limiter if limiter is not None else self._open_limiter(metrics)
         self.guard = self._guard(self.store, self.limiter, self.usage)
         self._opened = 0
 
@@ -97,6 +103,10 @@ class VCAuth:
             count=usage.count if usage is not None else None,
         )
 
+    def _open_limiter(self, metrics: Metrics | None) -> Limiter | None:
+        share = Fraction(self.settings.limiter_share).limit_denominator(1_000_000)
+        return open_limiter(self.settings, self.clock, metrics, lambda: share or share_of_workers())
+
     def _counter(self, store: UsageStore | None) -> UsageCounter | None:
         if store is None:
             return None
@@ -105,12 +115,14 @@ class VCAuth:
     async def open(self) -> None:
         """Begin to work. Opening is counted: what was opened twice is closed by the second `aclose`.
 
-        Raises StoreError for a store that somebody has to mend. One that is only away does not stop the start.
+        Raises StoreError or LimiterError for what somebody has to mend. What is only away does not stop the start.
         """
-        if isinstance(self.source, HasLifetime):
+        for part in self._parts_with_a_lifetime():
             try:
-                await self.source.open()
-            except StoreError:
+                await part.open()
+            except (StoreError, LimiterError):
+                if not self._opened:
+                    await self._close_parts()
                 raise
             except BackendError as error:
                 logger.warning("%s; starting all the same, requests are answered 503 until it is back", error)
@@ -126,8 +138,15 @@ class VCAuth:
             if self.usage is not None:
                 await self.usage.aclose()
             await self.store.aclose()
-            if isinstance(self.source, HasLifetime):
-                await self.source.aclose()
+            await self._close_parts()
+
+    async def _close_parts(self) -> None:
+        for part in self._parts_with_a_lifetime():
+            await part.aclose()
+
+    def _parts_with_a_lifetime(self) -> list[HasLifetime]:
+        parts: tuple[object, ...] = (self.source, self.limiter)
+        return [part for part in parts if isinstance(part, HasLifetime)]
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -137,3 +156,10 @@ class VCAuth:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _plans_of(settings: Settings) -> tuple[Plan, ...]:
+    """The plans as their limiter keeps them."""
+    if not windows_storage(settings.limiter):
+        return settings.plans
+    return tuple(Plan(plan.name, rate=plan.rate.limit, burst=plan.rate.amount) for plan in settings.plans)

@@ -18,7 +18,8 @@
         +-- NotFound                   no such project or key (a LookupError)
         +-- Conflict                   taken already, rotated already, still alive
         `-- BackendError               a store or limiter that did not answer, or too late
-            `-- StoreError                 a store that cannot answer, however long one waits
+            +-- StoreError                 a store that cannot answer, however long one waits
+            `-- LimiterError               a limiter that cannot
 
 A `Denied` may be raised anywhere below the middleware, also in a route, and leaves as its documented bytes.
 """
@@ -160,6 +161,13 @@ class BackendError(Fault):
 
 class StoreError(BackendError):
     """A store that cannot be used until somebody mends it: no such folder, no permission, another program's database.
+
+    At the start it is a reason not to start; any other BackendError may pass.
+    """
+
+
+class LimiterError(BackendError):
+    """A limiter that cannot be used until somebody mends it: a wrong password, a server that is too old.
 
     At the start it is a reason not to start; any other BackendError may pass.
     """

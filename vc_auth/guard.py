@@ -8,7 +8,7 @@ from typing import Final
 from vc_auth.clock import Clock, utcnow
 from vc_auth.errors import Forbidden, InvalidKey, RateLimited, Unauthorized, Unavailable
 from vc_auth.keys import Headers, KeyFormat
-from vc_auth.limiters import Limiter
+from vc_auth.limiters import Limiter, Unreachable
 from vc_auth.plans import Plan
 from vc_auth.policy import check
 from vc_auth.records import Grant, KeyRecord, new_grant
@@ -71,6 +71,8 @@ class Guard:
         bucket = record.project.id if self._limit_by_project else record.family
         try:
             decision = await self._hit(bucket, plan.rate, self._cost)
+        except Unreachable as error:  # it said so in the log, once
+            raise Unavailable from error
         except Exception as error:  # a limiter of somebody's own; whatever it is, the request is not to blame
             logger.error("limiter failed: %r", error)  # noqa: TRY400  # one line a request is enough
             raise Unavailable from error

@@ -5,8 +5,10 @@ which it will be full again. Its distance from now is the *debt*, and every toke
 Integers, because with a capacity of exactly one period a float's rounding decides about the burst's last token.
 """
 
+from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
+from fractions import Fraction
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from limits import parse_many
@@ -44,13 +46,23 @@ class Rate:
             raise ValueError(f"burst {self.burst!r} is not a whole number of at least 1")
         if emission_us * self.burst > LONGEST:
             raise ValueError(f"burst {self.burst} at {self.limit!r} takes over 100 years to refill; use a smaller one")
-        for name, value in (
-            ("amount", amount),
-            ("period_us", period_us),
-            ("emission_us", emission_us),
-            ("capacity_us", emission_us * self.burst),
-        ):
+        self._set(amount=amount, period_us=period_us, emission_us=emission_us, capacity_us=emission_us * self.burst)
+
+    def _set(self, **values: int) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+@lru_cache(maxsize=1_024)
+def part_of(rate: Rate, share: Fraction, least: int = 1) -> Rate:
+    """What one of several gets who share a rate evenly: as many tokens fewer, each as much later.
+
+    The burst is rounded down, but not below ``least`` tokens, so that a request that costs so many can pass at all.
+    """
+    part = copy(rate)
+    emission_us, burst = -int(-rate.emission_us // share), max(int(rate.burst * share), least)
+    part._set(burst=burst, emission_us=emission_us, capacity_us=emission_us * burst)  # a Rate, too
+    return part
 
 
 def _parse(limit: str) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Settings: plain values, checked together. Objects (a store, a limiter, a clock) go to `vc_auth.VCAuth` instead."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from os import PathLike, environ
@@ -14,11 +13,13 @@ from vc_auth.masking import masked
 from vc_auth.paths import problem_with
 from vc_auth.plans import ENTERPRISE, FREE, PRO, Plan
 from vc_auth.records import DEFAULT_SCOPES, KNOWN_SCOPES, Scopes, is_scope
+from vc_auth.urls import SQLITE, problem_with_limiter, problem_with_store, windows_storage
 
 HeaderFamily = Literal["RateLimit", "X-RateLimit"]
 HEADER_FAMILIES: Final[tuple[str, ...]] = get_args(HeaderFamily)
-_SQLITE_SCHEME: Final = "sqlite:///"
-_SQLITE: Final = "sqlite:///keys.db"
+LimitBy = Literal["key", "project"]
+OnLimiterError = Literal["local", "closed", "open"]
+LimiterStrategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +29,28 @@ class Settings:
     Times are seconds. Every setting is also an environment variable for `from_env`: ``VC_AUTH_CACHE_TTL=60``.
     """
 
-    store: str = _SQLITE
+    store: str = SQLITE
     """Where projects and keys live. ``memory://``: in this process, for as long as it lives; ``sqlite:///keys.db``: in
     a file that several processes may share, below the working folder; ``sqlite:////var/lib/keys.db``: from the root."""
     limiter: str = "memory://"
-    """Where buckets live. ``memory://``: in this process; ``none``: no limits and no limit headers."""
+    """Where buckets live. ``memory://``: in this process; ``none``: no limits and no limit headers;
+    ``redis://[user:password@]host[:port][/db]``, ``rediss://`` (TLS), ``unix:///path``, ``redis+cluster://h:p,h:p`` and
+    ``redis+sentinel://h:p,h:p/service``: on a Redis of at least 6.2, exact across processes and machines;
+    ``limits+memcached://host:port`` and all other storages of `limits`: windows in place of buckets."""
+    limiter_timeout: float = 0.05
+    """How long a check may take before it is decided without Redis."""
+    on_limiter_error: OnLimiterError = "local"
+    """What happens while Redis does not answer. ``local``: this process limits by itself, at its share of each plan;
+    ``closed``: 503; ``open``: no limits."""
+    limiter_share: float = 0.0
+    """This process's part of each plan meanwhile, up to 1; 0 is 1 divided by the number of the server's workers (or by
+    ``WEB_CONCURRENCY``). With three machines of four workers give 1/12."""
+    limiter_strategy: LimiterStrategy = "sliding-window-counter"
+    """How the storages of `limits` count: ``fixed-window``, ``moving-window`` or ``sliding-window-counter``."""
 
     plans: tuple[Plan, ...] = (FREE, PRO, ENTERPRISE)
     """In the environment: ``free=60/minute:100,pro=600/minute:1000`` (name=rate:burst)."""
-    limit_by: Literal["key", "project"] = "key"
+    limit_by: LimitBy = "key"
     """Whose bucket a request is charged to: its key's (and all that it was rotated from), or its project's."""
     cost: int = 1
     """Tokens that each request takes."""
@@ -75,6 +89,10 @@ class Settings:
     usage_flush_interval: float = 1.0
     """How often counted usage is written; a process that is killed loses at most what it counted in this time."""
 
+    def __repr__(self) -> str:
+        shown = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return f"Settings({', '.join(f'{name}={masked(repr(value), str(value))}' for name, value in shown)})"
+
     @classmethod
     def from_env(
         cls, env: Mapping[str, str] = environ, *, env_file: str | PathLike[str] | None = None, **given: Any
@@ -110,6 +128,7 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     if any(True for _ in _of_types(settings)):
         return  # what has the wrong type cannot be asked further
     yield from _of_plans(settings)
+    yield from _of_choices(settings)
     yield from _of_keys(settings)
     yield from _of_requests(settings)
     yield from _of_numbers(settings)
@@ -139,17 +158,32 @@ def _of_plans(settings: Settings) -> Iterator[Problem]:
     names = [plan.name for plan in settings.plans]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem("plans", f"{name!r} stands there twice", "give each plan a name of its own")
-    if settings.cost < 1:
-        yield Problem("cost", f"{settings.cost} tokens would admit everything", "give a whole number of at least 1")
-    for plan in settings.plans:
-        if settings.cost > plan.rate.burst:
-            wrong = f"{settings.cost} tokens can never pass plan {plan.name!r}, whose burst is {plan.rate.burst}"
-            yield Problem("cost", wrong, "raise the burst or lower the cost")
-    if settings.limit_by not in ("key", "project"):
-        yield Problem("limit_by", f"{settings.limit_by!r} owns no bucket", "give 'key' or 'project'")
+    yield from _of_costs(settings)
     for family in settings.rate_limit_headers:
         if family not in HEADER_FAMILIES:
             yield Problem("rate_limit_headers", f"no family is called {family!r}", f"choose from {HEADER_FAMILIES}")
+
+
+def _of_costs(settings: Settings) -> Iterator[Problem]:
+    if settings.cost < 1:
+        yield Problem("cost", f"{settings.cost} tokens would admit everything", "give a whole number of at least 1")
+    for plan in settings.plans:
+        most, what = plan.rate.burst, "burst"
+        if windows_storage(settings.limiter):
+            most, what = plan.rate.amount, "window"
+        if settings.cost > most:
+            wrong = f"{settings.cost} tokens can never pass plan {plan.name!r}, whose {what} is {most}"
+            yield Problem("cost", wrong, f"raise the {what} or lower the cost")
+
+
+def _of_choices(settings: Settings) -> Iterator[Problem]:
+    for name, choices, wrong in (
+        ("limit_by", get_args(LimitBy), "owns no bucket"),
+        ("on_limiter_error", get_args(OnLimiterError), "is no way to go on"),
+        ("limiter_strategy", get_args(LimiterStrategy), "is no strategy"),
+    ):
+        if (choice := getattr(settings, name)) not in choices:
+            yield Problem(name, f"{choice!r} {wrong}", f"give {' or '.join(map(repr, choices))}")
 
 
 def _of_keys(settings: Settings) -> Iterator[Problem]:
@@ -170,9 +204,8 @@ def _of_keys(settings: Settings) -> Iterator[Problem]:
 def _of_requests(settings: Settings) -> Iterator[Problem]:
     if problem := problem_with_store(settings.store):
         yield Problem("store", *problem)
-    if settings.limiter not in ("memory://", "none"):
-        hint = "give 'memory://' or 'none', or pass an object to VCAuth(limiter=...)"
-        yield Problem("limiter", f"{masked(settings.limiter, settings.limiter)!r} is no limiter", hint)
+    if problem := problem_with_limiter(settings.limiter):
+        yield Problem("limiter", *problem)
     for entry in settings.public_paths:
         if wrong := problem_with(entry):
             yield Problem("public_paths", wrong, "give '/health' for one path, '/docs/*' for it and all below it")
@@ -187,35 +220,18 @@ def _of_numbers(settings: Settings) -> Iterator[Problem]:
     for name in ("cache_size", "negative_cache_size"):
         if (size := getattr(settings, name)) < 1:
             yield Problem(name, f"{size} remembers nothing, and every request would ask the store", "give at least 1")
-    for name in ("cache_ttl", "negative_ttl", "store_timeout", "usage_flush_interval"):
+    for name in ("cache_ttl", "negative_ttl", "store_timeout", "limiter_timeout", "usage_flush_interval"):
         if not 0 < (seconds := getattr(settings, name)) < float("inf"):
             yield Problem(name, f"{seconds} is no time to wait", "give seconds above 0")
     if not 0 <= settings.stale_if_error < float("inf"):
         yield Problem(
             "stale_if_error", f"{settings.stale_if_error} is no time to wait", "give seconds, 0 for not at all"
         )
+    if not 0 <= settings.limiter_share <= 1:
+        wrong = f"{settings.limiter_share} is no part of a plan"
+        yield Problem("limiter_share", wrong, "give at most 1, or 0 for 1 divided by the number of workers")
     if settings.negative_ttl > settings.cache_ttl > 0:
         wrong = f"{settings.negative_ttl} is longer than cache_ttl ({settings.cache_ttl})"
         yield Problem(
             "negative_ttl", wrong, "a new key made elsewhere must not stay unknown for longer than a known one stays"
         )
-
-
-def problem_with_store(url: str) -> tuple[str, str] | None:
-    """What is wrong with a store's URL, and what would be right; None if it is good."""
-    shown = repr(masked(url, url))
-    path = sqlite_path(url)
-    if url == "memory://" or (path and not re.search(r"[?#\x00]|^:memory:$|/$", path)):
-        return None
-    if not url.startswith("sqlite:"):
-        return f"{shown} is no store", f"give 'memory://' or {_SQLITE!r}, or pass an object to VCAuth(store=...)"
-    if url.endswith(":memory:") or url == "sqlite://":
-        return f"{shown} would be gone with its connection", f"give 'memory://', or a file: {_SQLITE!r}"
-    if path:
-        return f"{shown} names no file", f"give a path without '?' and '#', and no '/' at its end: {_SQLITE!r}"
-    return f"{shown} has not three slashes and a path", f"give {_SQLITE!r}, or 'sqlite:////var/lib/keys.db'"
-
-
-def sqlite_path(url: str) -> str:
-    """The path in ``sqlite:///path``; empty if there is none."""
-    return url.removeprefix(_SQLITE_SCHEME) if url.startswith(_SQLITE_SCHEME) else ""

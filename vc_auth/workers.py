@@ -2,6 +2,8 @@
 
 import inspect
 import multiprocessing
+import os
+from fractions import Fraction
 from types import FrameType
 from typing import Any, Final
 
@@ -46,3 +48,9 @@ def _of_forked(frame: FrameType | None) -> int:
 def _count(config: object) -> int:
     workers = getattr(config, "workers", 1)
     return workers if isinstance(workers, int) else 1
+
+
+def share_of_workers() -> Fraction:
+    """One divided by the number of workers: those that the server runs, or that ``WEB_CONCURRENCY`` speaks of."""
+    named = os.environ.get("WEB_CONCURRENCY", "")
+    return Fraction(1, max(number_of_workers(), int(named) if named.isascii() and named.isdigit() else 1, 1))

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from vc_auth import FREE
+from vc_auth import FREE, Settings
 from vc_auth.limiters import Limiter, MemoryLimiter, open_limiter
 from vc_auth.rates import Decision, Rate, token_bucket
 from vc_auth.testing import LimiterContract, TurnableClock
@@ -87,7 +87,7 @@ TestForgetting = Forgetting.TestCase
 
 
 def test_a_limiter_is_opened_by_its_url(clock: TurnableClock) -> None:
-    assert isinstance(open_limiter("memory://", clock), MemoryLimiter)
-    assert open_limiter("none", clock) is None
-    with pytest.raises(ValueError, match="'redis://' is no limiter"):
-        open_limiter("redis://", clock)
+    assert isinstance(open_limiter(Settings(limiter="memory://"), clock), MemoryLimiter)
+    assert open_limiter(Settings(limiter="none"), clock) is None
+    with pytest.raises(ValueError, match="'mysql://h' is no limiter; give 'memory://'"):
+        open_limiter(Settings(limiter="mysql://h"), clock)

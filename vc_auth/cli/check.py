@@ -15,6 +15,7 @@ from vc_auth.errors import Denied, Forbidden, InvalidKey, MalformedHeader, RateL
 from vc_auth.keys import LONGEST_VALUE, Headers, KeyFormat, Secret
 from vc_auth.limiters import MemoryLimiter
 from vc_auth.rates import Decision
+from vc_auth.stores import HasLifetime
 
 
 class Verdict(NamedTuple):
@@ -50,7 +51,7 @@ def check(session: Session, address: str | None, project: str | None) -> None:
             "Give the key on stdin, as in `printenv KEY | vc-auth check`; an argument may stay in the shell's history."
         )
     secret = _read_key()
-    verdict = session.run(lambda auth: _judge(auth, secret, address, project))
+    verdict = session.run(lambda auth: _judge(auth, secret, address, project), with_limits=True)
     if session.as_json:
         put_json(_as_json(verdict))
     elif verdict.view is None:
@@ -81,6 +82,9 @@ async def _judge(auth: VCAuth, secret: Secret, address: str | None, project: str
     if record is None:
         return Verdict(InvalidKey(), "there is no such key", None, _bucket(auth, None))
     view = await view_key(auth, record.id)
+    limiter: object = auth.limiter
+    if isinstance(limiter, HasLifetime):
+        await limiter.open()  # to hear what is wrong with it
     try:
         grant = await auth.rehearsal.admit(_headers(secret), address, addressed)
     except Denied as denied:
@@ -120,6 +124,8 @@ def _bucket(auth: VCAuth, decision: Decision | None) -> str:
         return "no limits"
     if isinstance(auth.limiter, MemoryLimiter):
         return "kept in the memory of each server, so not known here"
+    if trouble := getattr(auth.limiter, "trouble", None):
+        return f"not known: {trouble}"
     if decision is None:
         return "-"
     before = decision.remaining + (auth.settings.cost if decision.allowed else 0)

@@ -7,7 +7,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from vc_auth import Settings, VCAuth
 from vc_auth.cli.console import shown
 from vc_auth.errors import Fault, InvalidInput, NotFound, SettingsError
 from vc_auth.masking import masked
-from vc_auth.settings import sqlite_path
+from vc_auth.urls import sqlite_path
 
 T = TypeVar("T")
 
@@ -43,27 +43,30 @@ class Session:
     url: str | None
     as_json: bool
 
-    def run(self, work: Callable[[VCAuth], Awaitable[T]], *, may_create: bool = False) -> T:
+    def run(self, work: Callable[[VCAuth], Awaitable[T]], *, may_create: bool = False, with_limits: bool = False) -> T:
         """Open the store, do the work, close it. Between two runs nothing is open, so a question may take its time.
 
-        ``may_create``: whether a file that is not there is a new one, not a mistake.
+        ``may_create``: whether a file that is not there is a new one, not a mistake. ``with_limits``: whether the work
+        asks the limiter; other work has to succeed without it, whatever its state.
         """
         with _ended_by_ctrl_c():
-            return asyncio.run(self._run(work, may_create))
+            return asyncio.run(self._run(work, may_create, with_limits))
 
-    async def _run(self, work: Callable[[VCAuth], Awaitable[T]], may_create: bool) -> T:
-        async with open_auth(self.url, may_create=may_create) as auth:
+    async def _run(self, work: Callable[[VCAuth], Awaitable[T]], may_create: bool, with_limits: bool) -> T:
+        async with open_auth(self.url, may_create=may_create, with_limits=with_limits) as auth:
             return await work(auth)
 
 
 @asynccontextmanager
-async def open_auth(url: str | None, *, may_create: bool) -> AsyncIterator[VCAuth]:
+async def open_auth(url: str | None, *, may_create: bool, with_limits: bool = False) -> AsyncIterator[VCAuth]:
     """What a command works with: the settings that servers have from ``VC_AUTH_*``, with this store if one is given."""
     settings = Settings.from_env() if url is None else Settings.from_env(store=url)
     if settings.store == "memory://":
         raise InvalidInput("name a store that outlives this command: --store sqlite:///keys.db, or VC_AUTH_STORE")
     if not may_create:
         _check_that_it_exists(sqlite_path(settings.store))
+    if not with_limits:
+        settings = replace(settings, limiter="none")
     # Not `async with`: that would follow the store's changes, which is for requests. The store opens itself.
     async with aclosing(VCAuth(settings)) as auth:
         yield auth

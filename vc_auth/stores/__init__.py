@@ -1,10 +1,10 @@
 """Where projects and keys live."""
 
-from vc_auth.settings import problem_with_store, sqlite_path
 from vc_auth.stores.base import HasLifetime, KeyFinder, KeyStore, TellsChanges, UsageStore
 from vc_auth.stores.cached import CachedKeyFinder, CachedKeyStore
 from vc_auth.stores.changes import Change, Everything, KeyChanged, ProjectChanged
 from vc_auth.stores.memory import MemoryKeyStore
+from vc_auth.urls import problem_with_store, sqlite_path
 
 __all__ = [
     "CachedKeyFinder",

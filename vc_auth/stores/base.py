@@ -104,10 +104,10 @@ class TellsChanges(Protocol):
 
 @runtime_checkable
 class HasLifetime(Protocol):
-    """A store with connections. It opens itself when it is used; opening it before shows early what is wrong."""
+    """A store or limiter with connections. It opens itself when used; opening it before shows early what is wrong."""
 
     async def open(self) -> None:
-        """Raises StoreError for what somebody has to mend, any other BackendError for what may pass."""
+        """Raises StoreError or LimiterError for what somebody has to mend, any other BackendError for what may pass."""
 
     async def aclose(self) -> None:
         """Close all connections. The next use opens anew."""

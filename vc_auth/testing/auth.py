@@ -29,15 +29,16 @@ class MemoryAuth(VCAuth):
         client = TestClient(create_app(auth), headers=auth.headers)
         auth.clock.advance(seconds=60)
 
-    ``settings`` are those of the application, whatever store they name; by default all defaults. ``plan`` is that of
-    its projects. `registry` manages keys in tests that are coroutines; `new_key` makes another one in any test.
+    ``settings`` are those of the application, whatever store and limiter they name; by default all defaults. ``plan``
+    is that of its projects. `registry` manages keys in tests that are coroutines; `new_key` makes another key in any.
     """
 
     clock: TurnableClock
 
     def __init__(self, settings: Settings | None = None, *, plan: str = "free") -> None:
         settings = settings if settings is not None else Settings()
-        super().__init__(replace(settings, store="memory://"), clock=TurnableClock())
+        limiter = "none" if settings.limiter == "none" else "memory://"
+        super().__init__(replace(settings, store="memory://", limiter=limiter), clock=TurnableClock())
         self._plan = plan
         self.key = settings.key_prefixes[0] + _HEX
         """The whole key, always the same."""

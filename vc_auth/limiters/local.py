@@ -1,0 +1,89 @@
+"""One process's part of every bucket, while the server that keeps them is not asked."""
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import NamedTuple
+
+from vc_auth.limiters.base import Buckets
+from vc_auth.limiters.remote import Owed
+from vc_auth.rates import Decision, Rate, part_of, token_bucket
+
+_TAT, _EMISSION, _SETTLED, _RATE = range(4)
+
+
+class Debt(NamedTuple):
+    """What a bucket owes the server, and up to which tat that is."""
+
+    owed: Owed
+    tat: int
+
+
+class LocalBuckets:
+    """Buckets of a share of their rate, and of their burst, each begun with its share of what was known to remain.
+
+    A part refills in the same time as the whole, so a tat is good for both. Beside each bucket's stands the tat up to
+    which the server knows of it already: the debt between them is *owed*, and is handed back when it answers again.
+    """
+
+    def __init__(self, share: Callable[[], Fraction], now_ns: Callable[[], int]) -> None:
+        self._share = share
+        self._now_ns = now_ns
+        self._buckets = Buckets()  # name -> [tat, emission of the part, tat that is settled, the whole rate]
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def hit(self, bucket: str, rate: Rate, cost: int, known_tat: int, *, settled: bool = False) -> Decision:
+        """Decide, and take. ``settled``: what is taken is not owed, for the server may have taken it as well."""
+        now = self._now_ns() // 1_000
+        part = part_of(rate, self._share(), cost)
+        state = self._buckets.get(bucket)
+        if state is None:
+            self._buckets.drop_full(now)
+            start = _start(rate, part, known_tat, now)
+            state = self._buckets[bucket] = [start, part.emission_us, start, rate]
+        elif state[_EMISSION] != part.emission_us:
+            state[_SETTLED] = token_bucket(state[_SETTLED], state[_EMISSION], now, part, 0)[0]
+        state[_TAT], decision = token_bucket(state[_TAT], state[_EMISSION], now, part, cost)
+        if settled and decision.allowed:
+            state[_SETTLED] = max(state[_SETTLED], now) + cost * part.emission_us
+        state[_EMISSION], state[_RATE] = part.emission_us, rate
+        return decision._replace(limit=rate.burst)
+
+    def peek(self, bucket: str, rate: Rate, cost: int, known_tat: int) -> Decision:
+        """What `hit` would say."""
+        now = self._now_ns() // 1_000
+        part = part_of(rate, self._share(), cost)
+        tat, emission, *_ = self._buckets.get(bucket, (_start(rate, part, known_tat, now), part.emission_us))
+        return token_bucket(tat, emission, now, part, cost)[1]._replace(limit=rate.burst)
+
+    def debts(self) -> list[Debt]:
+        """What is owed now, in microseconds of the whole rates, rounded up."""
+        now = self._now_ns() // 1_000
+        return [
+            Debt(Owed(name, rate, -((settled_or_now - tat) * rate.emission_us // emission)), tat)
+            for name, (tat, emission, settled, rate) in self._buckets.items()
+            if tat > (settled_or_now := max(settled, now))
+        ]
+
+    def settle(self, debts: Iterable[Debt]) -> None:
+        """The server has these, or may have them."""
+        for owed, tat in debts:
+            if (state := self._buckets.get(owed.bucket)) is not None:
+                state[_SETTLED] = max(state[_SETTLED], tat)
+
+    def forget_settled(self) -> None:
+        """Drop all that nothing is owed of: the server knows better."""
+        still_owed = {debt.owed.bucket for debt in self.debts()}
+        for name in self._buckets.keys() - still_owed:
+            del self._buckets[name]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._buckets.clear()
+
+
+def _start(rate: Rate, part: Rate, known_tat: int, now: int) -> int:
+    if known_tat <= now:
+        return now
+    return now + max(part.capacity_us - (rate.capacity_us - (known_tat - now)), 0)

@@ -1,0 +1,128 @@
+"""Buckets on a Redis: what `vc_auth.limiters.MemoryLimiter` does, for all processes that ask the same server."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from vc_auth.limiters.base import Buckets, check_cost
+from vc_auth.limiters.redis.connections import Connections
+from vc_auth.limiters.redis.flights import SEATS, Flights
+from vc_auth.limiters.redis.script import NO_BUCKET, Check, debts, name_of, scratch
+from vc_auth.limiters.remote import Foreign, Lost, Owed, Watcher
+from vc_auth.rates import Decision, Rate, token_bucket
+
+
+class BucketKeeper:
+    """A `vc_auth.limiters.remote.Remote` on one Redis, or on one hash tag of a cluster.
+
+    Remembers what the server said of each bucket that is in debt. As long as not one whole token can be left, nobody
+    can have taken any, so a refusal needs no round trip: it is what the server would say, wait and all. What is
+    remembered is not used for another rate.
+
+    ``now_ns`` is the monotonic clock. ``server_now_us`` takes the place of the server's clock in tests.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        deadline: float,
+        most: int,
+        now_ns: Callable[[], int],
+        tag: int = 0,
+        server_now_us: Callable[[], int] | None = None,
+    ) -> None:
+        self._connections = connections
+        self._deadline = deadline
+        self._most = most
+        self._now_ns = now_ns
+        self._tag = tag
+        self._server_now_us = server_now_us
+        self._known = Buckets()  # name -> [tat on our clock, at the soonest; emission]
+        self._flights: Flights
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    async def hit(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
+        """See `vc_auth.limiters.Limiter`."""
+        if type(cost) is not int or not 0 < cost <= rate.burst:  # inline: this is the hot path
+            check_cost(cost, rate)
+        emission, capacity = rate.emission_us, rate.capacity_us
+        known = self._known.get(bucket)
+        if known is not None and known[1] == emission:
+            now = self._now_ns() // 1_000
+            if known[0] - now > capacity - emission:
+                return token_bucket(known[0], emission, now, rate, cost)[1]
+        debt, left_at = await self._flights.board((name_of(bucket), emission, capacity, cost * emission))
+        if debt == NO_BUCKET:
+            raise _no_bucket(bucket)
+        decision = token_bucket(debt, emission, 0, rate, cost)[1]
+        self._remember(bucket, left_at + decision.reset_after_us, emission, left_at)
+        return decision
+
+    async def peek(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
+        """See `vc_auth.limiters.Limiter`."""
+        check_cost(cost, rate)
+        debt, _ = await self._flights.board((name_of(bucket), rate.emission_us, rate.capacity_us, 0))
+        if debt == NO_BUCKET:
+            raise _no_bucket(bucket)
+        return token_bucket(debt, rate.emission_us, 0, rate, cost)[1]
+
+    def last_tat(self, bucket: str, rate: Rate) -> int:
+        """See `vc_auth.limiters.remote.Remote`."""
+        tat, emission = self._known.get(bucket, (0, 0))
+        return tat if emission == rate.emission_us else 0
+
+    def _remember(self, bucket: str, tat: int, emission: int, now: int) -> None:
+        known = self._known.get(bucket)
+        if known is None:
+            self._known.drop_full(now)
+            self._known[bucket] = [tat, emission]
+        elif known[1] != emission or known[0] < tat:  # replies of two flights may come in the wrong order
+            known[:] = tat, emission
+
+    # -- the server ----------------------------------------------------------------------------------------------------
+
+    async def bind(self, watcher: Watcher) -> None:
+        """See `vc_auth.limiters.remote.Remote`."""
+        await self._connections.bind()
+        self._flights = Flights(
+            self._send, watcher, self._connections.seats, self._now_ns, deadline=self._deadline, most=self._most
+        )
+
+    async def check(self) -> None:
+        """See `vc_auth.limiters.remote.Remote`."""
+        await self._connections.check()
+        await self._send([scratch(self._tag)])
+
+    async def probe(self) -> None:
+        """See `vc_auth.limiters.remote.Remote`."""
+        await self.check()  # it may be another server by now; and there is a connection now
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._send([scratch(self._tag)])
+        except TimeoutError:
+            raise Lost(f"no reply from Redis within {self._deadline * 1_000:g} ms") from None
+        self._flights.go_on()
+
+    async def charge(self, owed: Sequence[Owed]) -> None:
+        """See `vc_auth.limiters.remote.Remote`."""
+        for begin in range(0, len(owed), SEATS):
+            await self._send(
+                [
+                    (name_of(bucket), rate.emission_us, rate.capacity_us, -debt_us)
+                    for bucket, rate, debt_us in owed[begin : begin + SEATS]
+                ]
+            )
+
+    async def aclose(self) -> None:
+        """See `vc_auth.limiters.remote.Remote`."""
+        await self._flights.aclose()
+        await self._connections.aclose()
+
+    async def _send(self, checks: Sequence[Check]) -> Sequence[int]:
+        now = self._server_now_us() if self._server_now_us is not None else None
+        return await debts(self._connections.ask, checks, now)
+
+
+def _no_bucket(bucket: str) -> Foreign:
+    return Foreign(f"Redis has something under {name_of(bucket)!r} that is no bucket; delete that key")

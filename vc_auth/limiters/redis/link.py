@@ -1,0 +1,152 @@
+"""The way to a Redis: connections of one event loop, over which one command at a time is asked, once."""
+
+import asyncio
+import re
+from typing import Any, Final, Protocol
+
+from hiredis import pack_command
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from vc_auth.errors import LimiterError
+from vc_auth.limiters.redis.script import TAGS
+from vc_auth.limiters.remote import Lost, Unasked
+from vc_auth.urls import RedisURL
+
+OLDEST: Final = (6, 2)
+CONNECTING: Final = 1.0  # seconds; nobody waits for it, it goes on while checks are decided without
+ANSWERING: Final = 1.0  # seconds after which a connection that says nothing is given up, long after its checks were
+MOST: Final = 8  # flights at once to one server, each with a connection of its own
+MOST_IN_A_CLUSTER: Final = 4  # for each of the 64 tags
+
+
+class Link(Protocol):
+    """What the flights need of a Redis."""
+
+    async def ask(self, *words: Any) -> Any:
+        """The reply to one command, which is sent once at most.
+
+        Raises Unasked or LimiterError if it was not carried out, NoScriptError if the server has not its script (which
+        is the same), and Lost if nobody knows.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class PoolLink:
+    """A single server, or the master that sentinels name."""
+
+    def __init__(self, pool: ConnectionPool, url: RedisURL, sentinel: Sentinel | None = None) -> None:
+        self._pool = pool
+        self._url = url
+        self._sentinel = sentinel
+
+    async def ask(self, *words: Any) -> Any:
+        """See `Link`."""
+        sent = False
+        try:
+            async with asyncio.timeout(ANSWERING):
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # its decorator is untyped
+                try:
+                    sent = True
+                    await connection.send_packed_command([pack_command(words)], check_health=False)
+                    return await connection.read_response()
+                finally:
+                    await self._pool.release(connection)
+        except (RedisError, OSError) as error:  # its connection is closed by now, unless the server replied
+            raise _meaning(error, self._url, sent=sent) from error
+
+    async def aclose(self) -> None:
+        """See `Link`."""
+        await self._pool.aclose()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+
+class ClusterLink:
+    """A cluster, which finds the server of each key by its tag."""
+
+    def __init__(self, cluster: RedisCluster, url: RedisURL) -> None:
+        self._cluster = cluster
+        self._url = url
+
+    async def ask(self, *words: Any) -> Any:
+        """See `Link`."""
+        try:
+            async with asyncio.timeout(ANSWERING):
+                return await self._cluster.execute_command(*words)
+        except RedisClusterException as error:  # no node, so far, could be asked for its slots
+            raise _meaning(error, self._url, sent=False) from error
+        except (RedisError, OSError) as error:
+            raise _meaning(error, self._url, sent=True) from error
+
+    async def aclose(self) -> None:
+        """See `Link`."""
+        await self._cluster.aclose()
+
+
+def _meaning(error: Exception, url: RedisURL, *, sent: bool) -> Exception:
+    """What an error of redis-py says of the command: see `Link.ask`."""
+    if isinstance(error, NoScriptError):
+        return error
+    words = str(error) or type(error).__name__
+    if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
+        return LimiterError(f"Redis at {url} does not let us in: {words}; check the user and the password in the URL")
+    if isinstance(error, (ResponseError, BusyLoadingError)):
+        return Unasked(f"Redis at {url} refuses: {words}")
+    return Lost(f"no reply from Redis at {url}: {words}") if sent else Unasked(f"Redis at {url} is away: {words}")
+
+
+async def check(link: Link, url: RedisURL) -> None:
+    """Raises LimiterError for a server that somebody has to mend, any other BackendError for what may pass."""
+    info = await link.ask("INFO", "server")
+    found = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+    version, clustered = found.get("redis_version", "0"), found.get("redis_mode") == "cluster"
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST:
+        raise LimiterError(f"Redis at {url} is version {version}; it has to be 6.2 or newer")
+    if clustered and url.kind != "cluster":
+        raise LimiterError(f"Redis at {url} is part of a cluster; use 'redis+cluster://'")
+
+
+def connect(url: RedisURL) -> Link:
+    """The way to what the URL names, for the running event loop. Nothing is sent yet."""
+    transport: dict[str, Any] = {
+        "protocol": 2,
+        # A script that spends must never be sent again by anybody but us, so redis-py may not repeat a thing.
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,  # it would cost a task for each command; `ask` has one for all
+        "socket_connect_timeout": CONNECTING,
+    }
+    options = dict(url.options)
+    guards = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    if url.tls:
+        transport |= {"ssl": True, **options}
+        if "ssl_check_hostname" in options:
+            transport["ssl_check_hostname"] = options["ssl_check_hostname"].lower() not in ("false", "0", "no")
+    common = {"username": url.username, "password": url.password, **transport}
+    if url.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in url.nodes]
+        most = TAGS * MOST_IN_A_CLUSTER
+        return ClusterLink(RedisCluster(startup_nodes=nodes, max_connections=most, **common), url)
+    common |= {"db": url.db, "max_connections": MOST + 2}  # one more to probe with, and one to hand back with
+    if url.kind == "sentinel":
+        sentinel = Sentinel(url.nodes, sentinel_kwargs={**guards, **transport}, **common)  # type: ignore[no-untyped-call]
+        return PoolLink(sentinel.master_for(url.service).connection_pool, url, sentinel)
+    if url.kind == "unix":
+        return PoolLink(Redis(unix_socket_path=url.path, **common).connection_pool, url)
+    ((host, port),) = url.nodes
+    return PoolLink(Redis(host=host, port=port, **common).connection_pool, url)
