@@ -1,35 +1,14 @@
 """Rates, and the token bucket against an exact model of it."""
 
 from dataclasses import FrozenInstanceError
-from fractions import Fraction
 
 import pytest
+from exact_bucket import ExactBucket
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vc_auth import ENTERPRISE, FREE, PRO, Plan
 from vc_auth.rates import LONGEST, SECOND, Decision, Rate, token_bucket
-
-
-class ExactBucket:
-    """A token bucket as the textbook has it, in fractions of a token; tokens arrive one an emission interval."""
-
-    def __init__(self, now: int, rate: Rate) -> None:
-        self.tokens, self.at, self.rate = Fraction(rate.burst), now, rate
-
-    def hit(self, now: int, rate: Rate, cost: int) -> tuple[bool, int, int]:
-        """Whether it passes, what remains, and the microseconds to wait."""
-        self.tokens += Fraction(now - self.at, self.rate.emission_us)
-        self.tokens, self.at = min(self.tokens, Fraction(self.rate.burst)), now
-        spent = self.rate.burst - self.tokens
-        if rate.emission_us != self.rate.emission_us:
-            spent = Fraction(-(-spent // 1))
-        self.tokens, self.rate = max(rate.burst - spent, Fraction(0)), rate
-        if self.tokens >= cost:
-            self.tokens -= cost
-            return True, int(self.tokens), 0
-        return False, int(self.tokens), -int(-(cost - self.tokens) * rate.emission_us // 1)
-
 
 rates = st.one_of(
     st.sampled_from([FREE.rate, PRO.rate, ENTERPRISE.rate]),

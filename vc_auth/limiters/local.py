@@ -10,6 +10,9 @@ from vc_auth.rates import Decision, Rate, part_of, token_bucket
 
 _TAT, _EMISSION, _SETTLED, _RATE = range(4)
 
+LastDebt = Callable[[str, Rate, int], int]
+"""The debt of a bucket of this rate now, in microseconds, as far as it is known."""
+
 
 class Debt(NamedTuple):
     """What a bucket owes the server, and up to which tat that is."""
@@ -21,26 +24,27 @@ class Debt(NamedTuple):
 class LocalBuckets:
     """Buckets of a share of their rate, and of their burst, each begun with its share of what was known to remain.
 
-    A part refills in the same time as the whole, so a tat is good for both. Beside each bucket's stands the tat up to
+    A part refills in the same time as the whole, so a debt in microseconds is the same for both. Beside each bucket's stands the tat up to
     which the server knows of it already: the debt between them is *owed*, and is handed back when it answers again.
     """
 
-    def __init__(self, share: Callable[[], Fraction], now_ns: Callable[[], int]) -> None:
+    def __init__(self, share: Callable[[], Fraction], now_ns: Callable[[], int], last_debt: LastDebt) -> None:
         self._share = share
         self._now_ns = now_ns
+        self._last_debt = last_debt
         self._buckets = Buckets()  # name -> [tat, emission of the part, tat that is settled, the whole rate]
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def hit(self, bucket: str, rate: Rate, cost: int, known_tat: int, *, settled: bool = False) -> Decision:
+    def hit(self, bucket: str, rate: Rate, cost: int, *, settled: bool = False) -> Decision:
         """Decide, and take. ``settled``: what is taken is not owed, for the server may have taken it as well."""
         now = self._now_ns() // 1_000
         part = part_of(rate, self._share(), cost)
         state = self._buckets.get(bucket)
         if state is None:
             self._buckets.drop_full(now)
-            start = _start(rate, part, known_tat, now)
+            start = self._start(bucket, rate, part, now)
             state = self._buckets[bucket] = [start, part.emission_us, start, rate]
         elif state[_EMISSION] != part.emission_us:
             state[_SETTLED] = token_bucket(state[_SETTLED], state[_EMISSION], now, part, 0)[0]
@@ -50,11 +54,11 @@ class LocalBuckets:
         state[_EMISSION], state[_RATE] = part.emission_us, rate
         return decision._replace(limit=rate.burst)
 
-    def peek(self, bucket: str, rate: Rate, cost: int, known_tat: int) -> Decision:
+    def peek(self, bucket: str, rate: Rate, cost: int) -> Decision:
         """What `hit` would say."""
         now = self._now_ns() // 1_000
         part = part_of(rate, self._share(), cost)
-        tat, emission, *_ = self._buckets.get(bucket, (_start(rate, part, known_tat, now), part.emission_us))
+        tat, emission, *_ = self._buckets.get(bucket, (self._start(bucket, rate, part, now), part.emission_us))
         return token_bucket(tat, emission, now, part, cost)[1]._replace(limit=rate.burst)
 
     def debts(self) -> list[Debt]:
@@ -82,8 +86,6 @@ class LocalBuckets:
         """Forget everything."""
         self._buckets.clear()
 
-
-def _start(rate: Rate, part: Rate, known_tat: int, now: int) -> int:
-    if known_tat <= now:
-        return now
-    return now + max(part.capacity_us - (rate.capacity_us - (known_tat - now)), 0)
+    def _start(self, bucket: str, rate: Rate, part: Rate, now: int) -> int:
+        debt = self._last_debt(bucket, rate, now)
+        return now + max(part.capacity_us - (rate.capacity_us - debt), 0) if debt else now

@@ -50,11 +50,8 @@ class Remote(Protocol):
     async def peek(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
         """See `vc_auth.limiters.Limiter`."""
 
-    def last_tat(self, bucket: str, rate: Rate) -> int:
-        """When a bucket will be full, at the soonest, as far as it is known here: microseconds of the monotonic clock.
-
-        0 for one of which nothing is known at this rate.
-        """
+    def last_debt(self, bucket: str, rate: Rate, now: int) -> int:
+        """The debt that a bucket has at least, as far as it is known here; ``now`` is microseconds of our clock."""
 
     async def bind(self, watcher: Watcher) -> None:
         """Begin anew on the running event loop, with no connection of any other loop or process."""
@@ -66,7 +63,7 @@ class Remote(Protocol):
         """Make a check that is nobody's. Raises BackendError if that fails or takes longer than a check may."""
 
     async def charge(self, owed: Sequence[Owed]) -> None:
-        """Take what is owed, as far as the buckets hold it. Raises BackendError when it may not have been taken."""
+        """Take what is owed, as far as the buckets hold it: Lost is raised if it may have been taken."""
 
     async def aclose(self) -> None:
         """Let what is under way end, and close all connections."""

@@ -29,13 +29,15 @@ class ResilientLimiter:
     and it decides again.
     """
 
-    def __init__(self, remote: Remote, outages: Outages, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, remote: Remote, outages: Outages, now_ns: Callable[[], int], *, probes: tuple[float, float] = PROBES
+    ) -> None:
         self._remote = remote
+        self._probes = probes
         self._outages = outages
-        self._local = LocalBuckets(outages.share, now_ns)
-        self._apart = LocalBuckets(
-            outages.share, now_ns
-        )  # those that the server cannot keep, so nothing is handed back
+        self._local = LocalBuckets(outages.share, now_ns, remote.last_debt)
+        # Those that the server cannot keep, so nothing is handed back.
+        self._apart = LocalBuckets(outages.share, now_ns, remote.last_debt)
         self._failures = 0
         self._trouble: BackendError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,14 +100,14 @@ class ResilientLimiter:
         if self._outages.mode != "local":
             return self._without_limits(rate, cost, error)
         local = self._apart if isinstance(error, Foreign) else self._local
-        return local.hit(bucket, rate, cost, self._remote.last_tat(bucket, rate), settled=settled)
+        return local.hit(bucket, rate, cost, settled=settled)
 
     def _peek_here(self, bucket: str, rate: Rate, cost: int, error: BackendError) -> Decision:
         check_cost(cost, rate)
         if self._outages.mode != "local":
             return self._without_limits(rate, cost, error)
         local = self._apart if isinstance(error, Foreign) else self._local
-        return local.peek(bucket, rate, cost, self._remote.last_tat(bucket, rate))
+        return local.peek(bucket, rate, cost)
 
     def _without_limits(self, rate: Rate, cost: int, error: BackendError) -> Decision:
         if self._outages.mode == "closed":
@@ -141,7 +143,7 @@ class ResilientLimiter:
 
     async def _probe_until_it_answers(self) -> None:
         while self._trouble is not None:
-            await asyncio.sleep(random.uniform(*PROBES))  # noqa: S311  # jitter
+            await asyncio.sleep(random.uniform(*self._probes))  # noqa: S311  # jitter
             try:
                 await self._remote.probe()
                 await self._charge()  # most of it, before anybody is admitted there again

@@ -8,7 +8,7 @@ from vc_auth.limiters.redis.connections import Connections
 from vc_auth.limiters.redis.keeper import BucketKeeper
 from vc_auth.limiters.redis.link import MOST, MOST_IN_A_CLUSTER
 from vc_auth.limiters.redis.script import TAGS, tag_of
-from vc_auth.limiters.resilient import ResilientLimiter
+from vc_auth.limiters.resilient import PROBES, ResilientLimiter
 from vc_auth.rates import Decision, Rate
 from vc_auth.urls import parse_redis
 
@@ -50,12 +50,13 @@ def open_redis_limiter(
     *,
     deadline: float = 0.05,
     now_ns: Callable[[], int] = monotonic_ns,
+    probes: tuple[float, float] = PROBES,
     server_now_us: Callable[[], int] | None = None,
 ) -> ResilientLimiter | ClusterLimiter:
     """The limiter on the Redis that a URL names. It connects when it is opened, or used.
 
-    ``deadline`` is how many seconds a check may take before it is decided without the server. ``server_now_us`` takes
-    the place of the server's clock in tests. Raises `vc_auth.urls.BadURL`.
+    ``deadline`` is how many seconds a check may take before it is decided without the server, and ``probes`` how many
+    pass between two probes while it is away. ``server_now_us`` takes the place of the server's clock in tests. Raises `vc_auth.urls.BadURL`.
     """
     address = parse_redis(url)
     connections = Connections(address)
@@ -64,7 +65,7 @@ def open_redis_limiter(
         keeper = BucketKeeper(
             connections, deadline=deadline, most=most, now_ns=now_ns, tag=tag, server_now_us=server_now_us
         )
-        return ResilientLimiter(keeper, outages, now_ns)
+        return ResilientLimiter(keeper, outages, now_ns, probes=probes)
 
     if address.kind == "cluster":
         return ClusterLimiter([make(tag, MOST_IN_A_CLUSTER) for tag in range(TAGS)])

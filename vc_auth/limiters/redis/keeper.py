@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from vc_auth.limiters.base import Buckets, check_cost
 from vc_auth.limiters.redis.connections import Connections
-from vc_auth.limiters.redis.flights import SEATS, Flights
+from vc_auth.limiters.redis.flights import Flights
 from vc_auth.limiters.redis.script import NO_BUCKET, Check, debts, name_of, scratch
 from vc_auth.limiters.remote import Foreign, Lost, Owed, Watcher
 from vc_auth.rates import Decision, Rate, token_bucket
@@ -37,7 +37,7 @@ class BucketKeeper:
         self._now_ns = now_ns
         self._tag = tag
         self._server_now_us = server_now_us
-        self._known = Buckets()  # name -> [tat on our clock, at the soonest; emission]
+        self._known = Buckets()  # name -> [tat on our clock, at the soonest; emission and capacity it was told for]
         self._flights: Flights
 
     # -- checks --------------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ class BucketKeeper:
             check_cost(cost, rate)
         emission, capacity = rate.emission_us, rate.capacity_us
         known = self._known.get(bucket)
-        if known is not None and known[1] == emission:
+        if known is not None and known[1] == emission and known[2] == capacity:
             now = self._now_ns() // 1_000
             if known[0] - now > capacity - emission:
                 return token_bucket(known[0], emission, now, rate, cost)[1]
@@ -56,7 +56,7 @@ class BucketKeeper:
         if debt == NO_BUCKET:
             raise _no_bucket(bucket)
         decision = token_bucket(debt, emission, 0, rate, cost)[1]
-        self._remember(bucket, left_at + decision.reset_after_us, emission, left_at)
+        self._remember(bucket, left_at + decision.reset_after_us, rate, left_at)
         return decision
 
     async def peek(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
@@ -67,18 +67,18 @@ class BucketKeeper:
             raise _no_bucket(bucket)
         return token_bucket(debt, rate.emission_us, 0, rate, cost)[1]
 
-    def last_tat(self, bucket: str, rate: Rate) -> int:
+    def last_debt(self, bucket: str, rate: Rate, now: int) -> int:
         """See `vc_auth.limiters.remote.Remote`."""
-        tat, emission = self._known.get(bucket, (0, 0))
-        return tat if emission == rate.emission_us else 0
+        tat, emission, _ = self._known.get(bucket, (0, rate.emission_us, 0))
+        return token_bucket(tat, emission, now, rate, 0)[1].reset_after_us
 
-    def _remember(self, bucket: str, tat: int, emission: int, now: int) -> None:
+    def _remember(self, bucket: str, tat: int, rate: Rate, now: int) -> None:
         known = self._known.get(bucket)
         if known is None:
             self._known.drop_full(now)
-            self._known[bucket] = [tat, emission]
-        elif known[1] != emission or known[0] < tat:  # replies of two flights may come in the wrong order
-            known[:] = tat, emission
+            self._known[bucket] = [tat, rate.emission_us, rate.capacity_us]
+        elif known[0] < tat or known[1] != rate.emission_us or known[2] != rate.capacity_us:
+            known[:] = tat, rate.emission_us, rate.capacity_us  # else this is the older of two replies
 
     # -- the server ----------------------------------------------------------------------------------------------------
 
@@ -106,13 +106,11 @@ class BucketKeeper:
 
     async def charge(self, owed: Sequence[Owed]) -> None:
         """See `vc_auth.limiters.remote.Remote`."""
-        for begin in range(0, len(owed), SEATS):
-            await self._send(
-                [
-                    (name_of(bucket), rate.emission_us, rate.capacity_us, -debt_us)
-                    for bucket, rate, debt_us in owed[begin : begin + SEATS]
-                ]
-            )
+        left_at = self._now_ns() // 1_000
+        checks = [(name_of(bucket), rate.emission_us, rate.capacity_us, -debt_us) for bucket, rate, debt_us in owed]
+        for (bucket, rate, debt_us), debt in zip(owed, await self._send(checks), strict=True):
+            if debt != NO_BUCKET:
+                self._remember(bucket, left_at + min(debt + debt_us, rate.capacity_us), rate, left_at)
 
     async def aclose(self) -> None:
         """See `vc_auth.limiters.remote.Remote`."""

@@ -114,8 +114,9 @@ def _meaning(error: Exception, url: RedisURL, *, sent: bool) -> Exception:
 async def check(link: Link, url: RedisURL) -> None:
     """Raises LimiterError for a server that somebody has to mend, any other BackendError for what may pass."""
     info = await link.ask("INFO", "server")
-    found = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-    version, clustered = found.get("redis_version", "0"), found.get("redis_mode") == "cluster"
+    if isinstance(info, bytes):  # a cluster's client has parsed it
+        info = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+    version, clustered = str(info.get("redis_version", "0")), info.get("redis_mode") == "cluster"
     if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST:
         raise LimiterError(f"Redis at {url} is version {version}; it has to be 6.2 or newer")
     if clustered and url.kind != "cluster":
