@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Proxy:
-    """Forwards to a port of this machine, until the end of ``async with``. What it does to replies may change any time."""
+    """Forwards to a port of this machine until the end of ``async with``. What it does may be changed at any time."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.round_trip = 0.0

@@ -1,4 +1,4 @@
-"""Servers that the tests of limiters share: each is started once by a process that runs tests, and emptied before use."""
+"""Servers that the tests of limiters share: each process that runs tests starts them once, and empties them."""
 
 from collections.abc import Iterator
 

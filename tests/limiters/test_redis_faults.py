@@ -1,4 +1,4 @@
-"""Redis fails, for real, while requests are checked: every one is decided, in time, and it is exact again soon after."""
+"""Redis fails, for real, while requests are checked: each is decided in time, and it is exact again soon after."""
 
 import asyncio
 import time
@@ -61,6 +61,15 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def until_back(limiter: ResilientLimiter | ClusterLimiter) -> float:
+    """Seconds until the server decides again."""
+    begin = time.perf_counter()
+    while limiter.trouble is not None:
+        assert time.perf_counter() - begin < PATIENCE
+        await asyncio.sleep(0.01)
+    return time.perf_counter() - begin
+
+
 @dataclass
 class Place:
     """A Redis behind a proxy, and a limiter on it."""
@@ -71,11 +80,9 @@ class Place:
     told: Told
 
     async def until_back(self) -> float:
-        """Seconds until the server decides again."""
+        """Seconds until the server decides again, and has back what it is owed."""
         begin = time.perf_counter()
-        while self.limiter.trouble is not None:
-            assert time.perf_counter() - begin < PATIENCE
-            await asyncio.sleep(0.01)
+        await until_back(self.limiter)
         await asyncio.gather(*self.limiter._tasks.values())
         return time.perf_counter() - begin
 
@@ -215,9 +222,7 @@ async def test_a_server_that_was_never_there_stops_nobody(caplog: pytest.LogCapt
             assert "Connect call failed" in str(told.changes)
             assert "limits by itself at 1 of each plan" in caplog.text
             server.start()
-            async with asyncio.timeout(PATIENCE):
-                while limiter.trouble is not None:
-                    await asyncio.sleep(0.01)
+            await until_back(limiter)
             await asyncio.gather(*limiter._tasks.values())
             assert not (await limiter.hit("one", NARROW)).allowed  # all of it was handed back
             assert (await limiter.peek("one", Rate("1/day", 60))).remaining == 9
@@ -294,9 +299,7 @@ async def test_a_failover_is_followed(redis_sentinels: Sentinels) -> None:
                 sentinels.master.kill()
                 await asyncio.to_thread(sentinels.until_promoted)
                 promoted = time.perf_counter()
-                while limiter.trouble is not None:
-                    assert time.perf_counter() - promoted < PATIENCE
-                    await asyncio.sleep(0.01)
+                await until_back(limiter)
                 took = time.perf_counter() - promoted
             assert load.slowest < DEADLINE + SLOW
             assert told.changes[-1] == "reachable"
@@ -318,11 +321,7 @@ async def test_of_a_cluster_only_what_a_lost_server_kept_is_limited_locally(redi
             await asyncio.sleep(0.7)
             troubled = [each.trouble is not None for each in limiter._by_tag]
             redis_cluster.nodes[1].thaw()
-            begin = time.perf_counter()
-            while limiter.trouble is not None:
-                assert time.perf_counter() - begin < PATIENCE
-                await asyncio.sleep(0.01)
-            assert time.perf_counter() - begin < 2
+            assert await until_back(limiter) < 2
         assert load.slowest < DEADLINE + SLOW
         assert 0 < sum(troubled) < 20  # of the tags that 20 buckets have
         assert [change == "reachable" for change in told.changes] == [False, True]

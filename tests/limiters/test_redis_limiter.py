@@ -1,17 +1,13 @@
 """The limiter on Redis: the contract on each kind of server, and what it keeps there."""
 
-import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from redis_limiters import make_limiter, opened
-from redis_servers import TEST_URL, Cluster, RedisServer, Sentinels
+from redis_servers import Cluster, RedisServer, Sentinels
 
-from vc_auth import FREE, PRO
 from vc_auth.limiters import Limiter
-from vc_auth.rates import SECOND, Rate
 from vc_auth.testing import LimiterContract, TurnableClock
 
 

@@ -125,8 +125,8 @@ class OnRedis(RuleBasedStateMachine):
 
     async def until_known(self) -> None:
         """Until each client has had an answer, and done what it then does."""
-        while any(limiter.trouble is not None for limiter in self.limiters):
-            await asyncio.sleep(0)  # noqa: ASYNC110  # a probe is under way
+        while any(limiter.trouble is not None for limiter in self.limiters):  # noqa: ASYNC110  # it has nobody to tell
+            await asyncio.sleep(0)
         for limiter in self.limiters:
             await limiter.peek("nobody's", FREE.rate)
             await asyncio.gather(*limiter._tasks.values())

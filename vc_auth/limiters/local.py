@@ -24,8 +24,9 @@ class Debt(NamedTuple):
 class LocalBuckets:
     """Buckets of a share of their rate, and of their burst, each begun with its share of what was known to remain.
 
-    A part refills in the same time as the whole, so a debt in microseconds is the same for both. Beside each bucket's stands the tat up to
-    which the server knows of it already: the debt between them is *owed*, and is handed back when it answers again.
+    A part refills in the same time as the whole, so a debt in microseconds is the same for both. Beside each bucket's
+    tat stands the tat up to which the server knows of it already: the debt between them is *owed*, and is handed back
+    when it answers again.
     """
 
     def __init__(self, share: Callable[[], Fraction], now_ns: Callable[[], int], last_debt: LastDebt) -> None:

@@ -55,8 +55,9 @@ def open_redis_limiter(
 ) -> ResilientLimiter | ClusterLimiter:
     """The limiter on the Redis that a URL names. It connects when it is opened, or used.
 
-    ``deadline`` is how many seconds a check may take before it is decided without the server, and ``probes`` how many
-    pass between two probes while it is away. ``server_now_us`` takes the place of the server's clock in tests. Raises `vc_auth.urls.BadURL`.
+    ``deadline`` is how many seconds a check may take before it is decided without the server, and ``probes`` between
+    how many and how many pass before it is tried again while it is away. ``server_now_us`` takes the place of the
+    server's clock in tests. Raises `vc_auth.urls.BadURL`.
     """
     address = parse_redis(url)
     connections = Connections(address)

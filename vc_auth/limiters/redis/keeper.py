@@ -1,7 +1,11 @@
 """Buckets on a Redis: what `vc_auth.limiters.MemoryLimiter` does, for all processes that ask the same server."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from typing import Final
+
+from cachetools import LRUCache
 
 from vc_auth.limiters.base import Buckets, check_cost
 from vc_auth.limiters.redis.connections import Connections
@@ -9,6 +13,8 @@ from vc_auth.limiters.redis.flights import Flights
 from vc_auth.limiters.redis.script import NO_BUCKET, Check, debts, name_of, scratch
 from vc_auth.limiters.remote import Foreign, Lost, Owed, Watcher
 from vc_auth.rates import Decision, Rate, token_bucket
+
+logger: Final = logging.getLogger("vc_auth")
 
 
 class BucketKeeper:
@@ -38,6 +44,7 @@ class BucketKeeper:
         self._tag = tag
         self._server_now_us = server_now_us
         self._known = Buckets()  # name -> [tat on our clock, at the soonest; emission and capacity it was told for]
+        self._told_of: LRUCache[str, None] = LRUCache(100)
         self._flights: Flights
 
     # -- checks --------------------------------------------------------------------------------------------------------
@@ -54,7 +61,7 @@ class BucketKeeper:
                 return token_bucket(known[0], emission, now, rate, cost)[1]
         debt, left_at = await self._flights.board((name_of(bucket), emission, capacity, cost * emission))
         if debt == NO_BUCKET:
-            raise _no_bucket(bucket)
+            raise self._foreign(bucket)
         decision = token_bucket(debt, emission, 0, rate, cost)[1]
         self._remember(bucket, left_at + decision.reset_after_us, rate, left_at)
         return decision
@@ -64,7 +71,7 @@ class BucketKeeper:
         check_cost(cost, rate)
         debt, _ = await self._flights.board((name_of(bucket), rate.emission_us, rate.capacity_us, 0))
         if debt == NO_BUCKET:
-            raise _no_bucket(bucket)
+            raise self._foreign(bucket)
         return token_bucket(debt, rate.emission_us, 0, rate, cost)[1]
 
     def last_debt(self, bucket: str, rate: Rate, now: int) -> int:
@@ -79,6 +86,13 @@ class BucketKeeper:
             self._known[bucket] = [tat, rate.emission_us, rate.capacity_us]
         elif known[0] < tat or known[1] != rate.emission_us or known[2] != rate.capacity_us:
             known[:] = tat, rate.emission_us, rate.capacity_us  # else this is the older of two replies
+
+    def _foreign(self, bucket: str) -> Foreign:
+        error = Foreign(f"Redis has something under {name_of(bucket)!r} that is no bucket; delete that key")
+        if bucket not in self._told_of:  # one line, however many requests
+            self._told_of[bucket] = None
+            logger.error("%s; until then this process limits what it stands for by itself", error)
+        return error
 
     # -- the server ----------------------------------------------------------------------------------------------------
 
@@ -120,7 +134,3 @@ class BucketKeeper:
     async def _send(self, checks: Sequence[Check]) -> Sequence[int]:
         now = self._server_now_us() if self._server_now_us is not None else None
         return await debts(self._connections.ask, checks, now)
-
-
-def _no_bucket(bucket: str) -> Foreign:
-    return Foreign(f"Redis has something under {name_of(bucket)!r} that is no bucket; delete that key")

@@ -106,6 +106,8 @@ def _meaning(error: Exception, url: RedisURL, *, sent: bool) -> Exception:
     words = str(error) or type(error).__name__
     if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
         return LimiterError(f"Redis at {url} does not let us in: {words}; check the user and the password in the URL")
+    if "Cluster mode is not enabled" in words:
+        return LimiterError(f"Redis at {url} is no cluster; use 'redis://'")
     if isinstance(error, (ResponseError, BusyLoadingError)):
         return Unasked(f"Redis at {url} refuses: {words}")
     return Lost(f"no reply from Redis at {url}: {words}") if sent else Unasked(f"Redis at {url} is away: {words}")
