@@ -140,6 +140,19 @@ async def test_a_key_holds_no_more_than_a_family_and_lives_no_longer_than_its_de
     assert emission == SECOND
 
 
+async def test_an_active_key_takes_no_more_than_100_bytes_beyond_its_name() -> None:
+    with RedisServer() as server:
+        names = [f"{number:032x}" for number in range(20_000)]
+        async with opened(make_limiter(server.url)) as limiter:
+            before = int(server.command("INFO", "memory")["used_memory"])
+            for begin in range(0, len(names), 500):
+                await asyncio.gather(*(limiter.hit(name, FREE.rate, 100) for name in names[begin : begin + 500]))
+            # The tables double now and then; at no size are they more than that.
+            used = int(server.command("INFO", "memory")["used_memory"]) - before
+        assert server.command("DBSIZE") >= len(names)
+    assert used / len(names) - len(name_of(names[0])) <= 100
+
+
 async def test_nothing_of_a_key_or_its_digest_stands_in_redis(redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
     async with VCAuth(Settings(store="memory://", limiter=redis_server.url)) as auth:
@@ -199,8 +212,11 @@ async def test_a_thousand_plans_are_kept_apart(redis_server: RedisServer) -> Non
 async def test_a_server_whose_clock_is_an_hour_off_is_as_exact(redis_server: RedisServer, hours: int) -> None:
     redis_server.command("FLUSHALL")
     ours = TurnableClock()
-    theirs = lambda: ours.monotonic_ns() // 1_000 + hours * 3_600 * SECOND  # noqa: E731  # in step, and an hour off
-    async with opened(make_limiter(redis_server.url, clock=ours, server_now_us=lambda: 10**10 + theirs())) as limiter:
+
+    def theirs() -> int:
+        return 10**10 + hours * 3_600 * SECOND + ours.monotonic_ns() // 1_000
+
+    async with opened(make_limiter(redis_server.url, clock=ours, server_now_us=theirs)) as limiter:
         assert (await limiter.hit("one", FREE.rate, 100)).remaining == 0
         assert (await limiter.hit("one", FREE.rate)).retry_after_us == SECOND
         ours.advance(us=SECOND - 1)
@@ -214,7 +230,10 @@ async def test_a_step_back_of_the_servers_clock_costs_a_key_one_burst_at_most_an
 ) -> None:
     redis_server.command("FLUSHALL")
     clock, steps = TurnableClock(), [10**12]
-    now = lambda: steps[0] + clock.monotonic_ns() // 1_000  # noqa: E731
+
+    def now() -> int:
+        return steps[0] + clock.monotonic_ns() // 1_000
+
     async with opened(make_limiter(redis_server.url, clock=clock, server_now_us=now)) as limiter:
         await limiter.hit("one", FREE.rate, 60)
         steps[0] -= 3_600 * SECOND
