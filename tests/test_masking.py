@@ -17,6 +17,8 @@ from vc_auth.masking import masked
         ("db://ann:p%40w@host", "db://ann:p@w@host db://ann:p%40w@host", "db://ann:***@host db://ann:***@host"),
         ("db://ann:p\nw@host", r"'db://ann:p\nw@host'", "'db://ann:***@host'"),
         ("db://:pw@host", "db://:pw@host", "db://:***@host"),
+        ("db:/ann:pw@host", "db:/ann:pw@host", "db:/ann:***@host"),
+        (":pw@host", "db is no URL: ':pw@host'", "db is no URL: ':***@host'"),
         ("db://host/?password=pw&x=1", "db://host/?password=pw&x=1", "db://host/?password=***&x=1"),
     ],
 )

@@ -27,7 +27,8 @@ logger: Final = logging.getLogger("vc_auth")
 class VCAuth:
     """Everything for one application: ``auth.guard`` for requests, ``auth.registry`` for operators.
 
-    ``auth.usage`` counts what the guard decides, and writes it behind; None if the store keeps no usage.
+    ``auth.plans`` are the plans by name, as the limiter keeps them. ``auth.usage`` counts what the guard decides, and
+    writes it behind; None if the store keeps no usage.
 
     ``settings`` default to the environment's (``VC_AUTH_*``). ``store`` and ``limiter`` are objects of your own in
     place of those that the settings name; ``clock`` is anything with ``monotonic_ns`` and ``time_ns``; ``metrics`` has
@@ -49,7 +50,7 @@ class VCAuth:
         self.settings = settings = settings if settings is not None else Settings.from_env()
         settings.check()
         self.clock = clock
-        self._plans = {plan.name: plan for plan in _plans_of(settings)}
+        self.plans = {plan.name: plan for plan in _plans_of(settings)}
         self._key_format = KeyFormat(settings.key_prefixes)
         self.source = store if store is not None else open_store(settings.store)
         self.store = self._cached(self.source)
@@ -72,7 +73,7 @@ class VCAuth:
         return Registry(
             self.store,
             self._usage_store,
-            plans=self._plans,
+            plans=self.plans,
             key_format=self._key_format,
             known_scopes=self.settings.known_scopes,
             default_scopes=self.settings.default_scopes,
@@ -95,7 +96,7 @@ class VCAuth:
         return Guard(
             store,
             limiter,
-            plans=self._plans,
+            plans=self.plans,
             key_format=self._key_format,
             clock=self.clock,
             cost=self.settings.cost,

@@ -55,7 +55,7 @@ class APIKeyMiddleware:
         self._client_of = self._behind_proxies if self._trusted_proxies else None
         self._strip_authorization = auth.settings.strip_authorization
         families = auth.settings.rate_limit_headers
-        self._limit_headers = {plan.name: LimitHeaders(plan, families) for plan in auth.settings.plans if families}
+        self._limit_headers = {plan.name: LimitHeaders(plan, families) for plan in auth.plans.values() if families}
         self._grant_key = f"vc_auth.grant.{id(auth):x}"  # marks what this very guard has admitted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901  # a frame costs 100 ns

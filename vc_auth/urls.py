@@ -128,9 +128,9 @@ def parse_redis(url: str) -> RedisURL:
     try:
         split = urlsplit(f"//{rest}")
     except ValueError:
-        split = urlsplit("//#")
-    # Where a special character of the password ended what stands before the host, the rest of it must not be shown.
-    if split.fragment or "@" in split.path + split.query or split.netloc + split.path + split.query == "":
+        split = urlsplit("//h#unreadable")
+    # A special character of a password may have ended it early: its rest stands in the path then, and is not shown.
+    if split.fragment or "@" in split.path + split.query:
         raise BadURL(f"{shown} cannot be read", "encode what is special in the password, as %2F for '/'")
     user, _, hosts = split.netloc.rpartition("@")
     username, _, password = (unquote(part) for part in user.partition(":"))

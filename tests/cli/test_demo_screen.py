@@ -64,7 +64,7 @@ def test_a_burst_ends_with_its_first_refusal() -> None:
         return exchange(answers[0])
 
     seen: list[Answer] = []
-    played = play(step, limited, seen.append)
+    played = play(step, [limited], seen.append)
     assert played.wrong == []
     assert [answer.status for answer in seen] == [200] * 100 + [429]
     assert [answer for _, _, _, answer in played.exchanges] == seen
@@ -76,7 +76,7 @@ def test_a_refusal_is_wrong_while_tokens_are_left() -> None:
     for _ in range(100):
         empty.spend(NOW, NOW)
     too_early = next(RATE_LIMITED.answers(exchange(NONE), empty))
-    assert "status: 200 is documented, 429 came" in play(step, lambda _: exchange(too_early), id).wrong
+    assert "status: 200 is documented, 429 came" in play(step, [lambda _: exchange(too_early)], id).wrong
 
 
 def test_an_admission_is_wrong_when_no_token_is_left() -> None:
@@ -87,7 +87,7 @@ def test_an_admission_is_wrong_when_no_token_is_left() -> None:
         hundredth[:] = list(HIT.answers(exchange(NONE), step.bucket)) or hundredth
         return exchange(hundredth[0])
 
-    played = play(step, generous, id)
+    played = play(step, [generous], id)
     assert len(played.exchanges) == 101
     assert "status: 429 is documented, 200 came" in played.wrong
 
@@ -128,20 +128,20 @@ def test_nothing_is_wider_than_the_screen(width: int) -> None:
 @pytest.mark.parametrize(("encoding", "mark"), [("utf-8", " \N{CHECK MARK}"), ("ascii", "ok"), ("latin-1", "ok")])
 def test_marks_are_ascii_where_the_output_is(encoding: str, mark: str) -> None:
     step = Step("", GET, (HEALTHY,))
-    played = play(step, lambda _: exchange(right(step)), id)
+    played = play(step, [lambda _: exchange(right(step))], id)
     out = shown(lambda screen: screen.answer(played), encoding=encoding)
     assert out.startswith(f"{mark}  200 OK  0.0 ms\n")
 
 
 def test_a_status_that_nobody_knows_is_shown_as_it_is() -> None:
     step = Step("", GET, (HEALTHY,))
-    played = play(step, lambda _: exchange(Answer(799, (("x-ratelimit-remaining", "many"),), "")), id)
+    played = play(step, [lambda _: exchange(Answer(799, (("x-ratelimit-remaining", "many"),), ""))], id)
     assert shown(lambda screen: screen.answer(played)).startswith(" \N{BALLOT X}  799   0.0 ms\n")
 
 
 def test_a_burst_of_an_application_that_says_no_numbers_can_be_shown() -> None:
     step = Step("", GET, (HIT, RATE_LIMITED), Bucket(), until_refused=True)
-    played = play(step, lambda _: exchange(Answer(200, (("x-ratelimit-remaining", "many"),), "")), id)
+    played = play(step, [lambda _: exchange(Answer(200, (("x-ratelimit-remaining", "many"),), ""))], id)
     doubled = played._replace(exchanges=played.exchanges * 2)
     assert "r=0 down to r=0" in shown(lambda screen: screen.answer(doubled))
 

@@ -61,7 +61,8 @@ def test_a_worker_ends_when_its_stdin_does(tmp_path: Path, monkeypatch: pytest.M
     stdin, ours = os.pipe()
     with listen("127.0.0.1", 0) as listener:
         address = address_of(listener)
-        monkeypatch.setattr(sys, "argv", ["worker", str(tmp_path / "keys.db"), str(os.dup(listener.fileno()))])
+        monkeypatch.setattr(sys, "argv", ["worker", str(tmp_path / "keys.db"), "2", str(os.dup(listener.fileno()))])
+        monkeypatch.setenv("VC_AUTH_LIMITER", "memory://")
         monkeypatch.setattr(worker, "STDIN", stdin)
         thread = Thread(target=worker.main)
         thread.start()
@@ -102,7 +103,7 @@ class Told(Beside):
 
 def toured(scene: Revocation | Reckoning, told: Told) -> tuple[bool, str]:
     out = StringIO()
-    passed = Tour(answering(200), told, Screen(Console(file=out, width=100))).give([scene])
+    passed = Tour([answering(200)], told, Screen(Console(file=out, width=100))).give([scene])
     return passed, out.getvalue()
 
 

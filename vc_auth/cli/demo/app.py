@@ -28,10 +28,15 @@ CACHE_SIZE: Final = 10_000  # responses
 Conversation = list[dict[str, str]]
 
 
-def create_settings(file: str | PathLike[str]) -> Settings:
-    """The settings of every worker: keys in this SQLite file, buckets in memory."""
+def create_settings(file: str | PathLike[str], limiter: str = "memory://", workers: int = 1) -> Settings:
+    """The settings of each of so many workers: keys in this SQLite file, buckets in memory or on a Redis."""
     return Settings(
-        store=f"sqlite:///{fspath(file)}", limiter="memory://", public_paths=("/health",), usage_flush_interval=0.25
+        store=f"sqlite:///{fspath(file)}",
+        limiter=limiter,
+        limiter_timeout=1.0,  # the tour is about numbers; on a busy machine it waits for them
+        limiter_share=1 / workers,  # nobody else could tell how many there are
+        public_paths=("/health",),
+        usage_flush_interval=0.25,
     )
 
 

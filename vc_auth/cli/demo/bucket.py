@@ -28,16 +28,25 @@ class Bucket:
     The server reads its clocks at some moment between a request's sending and its answer's arrival. So there are two
     bounds for the moment at which the bucket is full again, and all that follows from them is exact: on most machines
     there is one number that can be right, on a very slow one there are neighbours, and there is never a tolerance.
+
+    ``on_redis``: the same holds there, where it is the Redis that reads its clock in between, as long as its seconds
+    are as long as ours. But a worker also refuses by itself, while by the reply to its last check no whole token can
+    be there. It counts the debt in that reply from when the check left, though it was that of a moment later; so the
+    bucket may be said to be full sooner, by less than that exchange took. It was the last one that was admitted, or
+    came after it: there was no token since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_redis: bool = False) -> None:
         self.spent = 0
+        self._on_redis = on_redis
         self._earliest = self._latest = 0  # when it is full, by the monotonic clock
+        self._sooner = 0  # by how much a refusal may say so at most
 
     def states(self, sent: Moment, received: Moment, *, admitted: bool) -> Iterator[State]:
         """Every state that the contract allows after one more request is admitted, or refused; none if it cannot be."""
         cost = SECOND if admitted else 0
-        least = max(self._earliest - received.monotonic, 0) + cost
+        earliest = self._earliest - (0 if admitted else self._sooner)
+        least = max(earliest - received.monotonic, 0) + cost
         most = max(self._latest - sent.monotonic, 0) + cost
         for seconds in range(_rounded_up(least), _rounded_up(most) + 1):
             if seconds > BURST if admitted else seconds != BURST:
@@ -50,8 +59,16 @@ class Bucket:
     def spend(self, sent: Moment, received: Moment) -> None:
         """One request was admitted."""
         self.spent += 1
+        self._sooner = self._taken(sent, received)
         self._earliest = max(self._earliest, sent.monotonic) + SECOND
         self._latest = max(self._latest, received.monotonic) + SECOND
+
+    def refuse(self, sent: Moment, received: Moment) -> None:
+        """One request was refused."""
+        self._sooner = max(self._sooner, self._taken(sent, received))
+
+    def _taken(self, sent: Moment, received: Moment) -> int:
+        return received.monotonic - sent.monotonic if self._on_redis else 0
 
 
 def _rounded_up(microseconds: int) -> int:

@@ -1,6 +1,7 @@
 """Plays one step over the wire, and holds what came back against what is documented."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from typing import NamedTuple
 
 from vc_auth.cli.demo.story import Step
@@ -16,27 +17,35 @@ class Played(NamedTuple):
     exchanges: list[Exchange]
     wrong: list[str]
 
+    def by_worker(self) -> list[tuple[int, Exchange]]:
+        """The exchanges, each with the worker that was asked, counted from 1."""
+        return [(worker + 1, exchange) for worker, exchange in zip(cycle(self.step.at), self.exchanges, strict=False)]
 
-def play(step: Step, send: Send, on_answer: Callable[[Answer], object]) -> Played:
-    """Send the step's request once, or until it is refused; the first answer that is wrong ends it in any case."""
-    exchanges: list[Exchange] = []
-    while True:
-        exchange = send(step.request)
+
+def play(step: Step, sends: Sequence[Send], on_answer: Callable[[Answer], object]) -> Played:
+    """Send the step's request to its workers, once or until all refuse; an answer that is wrong ends it in any case."""
+    exchanges, admitting, wrong = list[Exchange](), set(step.at), list[str]()
+    for worker in cycle(step.at) if step.until_refused else step.at:
+        exchange = sends[worker](step.request)
         exchanges.append(exchange)
         on_answer(exchange.answer)
         wrong = what_is_wrong(step, exchange)
-        if wrong or not step.until_refused or exchange.answer.status == 429:
-            return Played(step, exchanges, wrong)
+        if exchange.answer.status == 429:
+            admitting.discard(worker)
+        if wrong or not admitting:
+            break
+    return Played(step, exchanges, wrong)
 
 
 def what_is_wrong(step: Step, exchange: Exchange) -> list[str]:
     """Where the answer differs from the nearest documented one; nothing if it is one of them, to the byte.
 
-    If it was admitted, it is charged to the step's bucket.
+    The step's bucket learns of it.
     """
     right = [answer for documented in step.documented for answer in documented.answers(exchange, step.bucket)]
-    if step.bucket is not None and exchange.answer.status != 429:
-        step.bucket.spend(exchange.sent, exchange.received)
+    if step.bucket is not None:
+        learn = step.bucket.refuse if exchange.answer.status == 429 else step.bucket.spend
+        learn(exchange.sent, exchange.received)
     return min((list(_differences(exchange.answer, answer)) for answer in right), key=len)
 
 

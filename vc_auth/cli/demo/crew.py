@@ -1,5 +1,6 @@
 """The workers of the demo: one in this process, the others in processes of their own, on one listening socket."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -28,17 +29,18 @@ def on_duty(
         addresses = [address_of(door) for door in doors] or [address_of(listener)]
         server = stack.enter_context(DemoServer(create_app(auth), listener, *doors[:1]))
         for door in doors[1:]:
-            stack.enter_context(_another(file, listener, door))
+            stack.enter_context(_another(auth.settings.limiter, file, workers, listener, door))
         yield server, addresses
 
 
 @contextmanager
-def _another(file: Path, *listeners: socket.socket) -> Iterator[None]:
+def _another(limiter: str, file: Path, workers: int, *listeners: socket.socket) -> Iterator[None]:
     descriptors = [listener.fileno() for listener in listeners]
-    words = [sys.executable, "-c", _WORKER, str(file), *map(str, descriptors)]
+    words = [sys.executable, "-c", _WORKER, str(file), str(workers), *map(str, descriptors)]
+    environment = {**os.environ, "VC_AUTH_LIMITER": limiter}  # not among the words: it may hold a password
     # A session of its own: Ctrl+C is for this process, which ends the others.
     with subprocess.Popen(  # noqa: S603  # our own module, without a shell
-        words, stdin=subprocess.PIPE, pass_fds=descriptors, start_new_session=True
+        words, env=environment, stdin=subprocess.PIPE, pass_fds=descriptors, start_new_session=True
     ) as process:
         try:
             yield

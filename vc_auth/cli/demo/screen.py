@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import responses
@@ -13,12 +14,14 @@ from rich.highlighter import JSONHighlighter
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from vc_auth.cli.console import shown
 from vc_auth.cli.demo.beside import Command, Counted, Refusals
 from vc_auth.cli.demo.bucket import BURST, Bucket
 from vc_auth.cli.demo.checks import Played
 from vc_auth.cli.demo.story import ANOTHER_CONVERSATION, Deed, Step
 from vc_auth.cli.demo.wire import Answer, Exchange, Request
 from vc_auth.keys import Secret
+from vc_auth.masking import masked
 
 INDENT: Final = 4
 PACE: Final = 0.3  # seconds before a scene, in a terminal alone, where somebody reads along
@@ -35,20 +38,24 @@ class Screen:
         self._console = console
         self._right, self._wrong = ("ok", "XX") if console.options.ascii_only else (" ✓", " ✗")
 
-    def welcome(self, url: str, workers: int = 1) -> None:
-        """Before the first scene."""
+    def welcome(self, url: str, workers: int = 1, redis: str | None = None) -> None:
+        """Before the first scene. ``redis`` is shown without its password."""
         self._console.print(
             Text.assemble(("vc-auth demo", "bold"), "  on ", (url, "cyan"), f"  (uvicorn {uvicorn.__version__})")
         )
         lines = [
             "Keys in a new SQLite file. One project, acme, on the free plan: 100 requests at once, then one a second."
         ]
-        if workers > 1:
+        if redis is not None:
+            where = shown(masked(redis, redis))
+            several = f"{workers} workers, their buckets on {where}; one of them is asked, unless it says which."
+            lines.append(several if workers > 1 else f"Buckets on {where}.")
+        elif workers > 1:
             lines.append(
                 f"{workers} workers, each with buckets of its own in memory; one of them is asked, unless it says all."
             )
         for line in lines:
-            self._console.print(line, style="dim")
+            self._console.print(Text(line), style="dim")
 
     def tell(self, deed: Deed) -> None:
         """Something that was done in Python."""
@@ -112,19 +119,18 @@ class Screen:
 
     def answer(self, played: Played) -> None:
         """What came back for a step, and whether it was right."""
-        *earlier, last = played.exchanges
-        if earlier:
-            self._burst(earlier)
-            if played.step.bucket is not None and not played.wrong:
-                self._reckoning(len(earlier), played.step.bucket)
-        mark, style = (self._wrong, "bold red") if played.wrong else (self._right, "bold green")
-        status = last.answer.status
-        colour = "green" if status == 200 else "yellow"
-        words = f"{status} {responses.get(status, '')}" if status else "no answer"
-        took = Text(f"  {(last.received.monotonic - last.sent.monotonic) / 1_000:.1f} ms", "dim")
-        self._console.print(Text.assemble((mark, style), "  ", (words, f"bold {colour}"), took))
-        for name, value in _in_order(last, played.step.shows):
-            self._header(name, value)
+        *earlier, (worker, last) = played.by_worker()
+        step, before, after = played.step, "", ""
+        if step.until_refused:
+            self._burst(played, earlier)
+        else:
+            for other, exchange in earlier:
+                self._status(exchange, step.shows, before=f"worker {other}: ")
+        if step.until_refused and len(step.at) > 1 and not played.wrong:
+            after = ", from every worker"
+        elif step.at != (0,):
+            before = f"worker {worker}: "
+        self._status(last, step.shows, before=before, after=after, wrong=bool(played.wrong))
         self._line(_as_json(Text(last.answer.body)))
         for difference in played.wrong:
             self._line(Text(difference, "red"))
@@ -159,12 +165,32 @@ class Screen:
         for line in command.output.split("\n"):
             self._line(Text(line))
 
-    def _burst(self, earlier: list[Exchange]) -> None:
-        first, last = earlier[0], earlier[-1]
+    def _status(
+        self, exchange: Exchange, shows: tuple[str, ...], *, before: str = "", after: str = "", wrong: bool = False
+    ) -> None:
+        mark, style = (self._wrong, "bold red") if wrong else (self._right, "bold green")
+        status = exchange.answer.status
+        colour = "green" if status == 200 else "yellow"
+        words = f"{status} {responses.get(status, '')}" if status else "no answer"
+        took = Text(f"  {(exchange.received.monotonic - exchange.sent.monotonic) / 1_000:.1f} ms", "dim")
+        self._console.print(Text.assemble((mark, style), "  ", before, (words, f"bold {colour}"), after, took))
+        for name, value in _in_order(exchange, shows):
+            self._header(name, value)
+
+    def _burst(self, played: Played, earlier: list[tuple[int, Exchange]]) -> None:
+        admitted = [(worker, exchange) for worker, exchange in earlier if exchange.answer.status != 429]
+        if not admitted:
+            return
+        (_, first), (_, last) = admitted[0], admitted[-1]
         took = Text(f"  {(last.received.monotonic - first.sent.monotonic) / 1_000_000:.2f} s", "dim")
-        words = f"{len(earlier)} times 200 OK"
+        words = f"{len(admitted)} times 200 OK"
         self._console.print(Text.assemble((self._right, "bold green"), "  ", (words, "bold green"), took))
+        if len(played.step.at) > 1:
+            counts = Counter(worker for worker, _ in admitted)
+            self._line(Text(", ".join(f"{count} at worker {worker}" for worker, count in counts.items())))
         self._line(Text(f"r={_remaining(first.answer)} down to r={_remaining(last.answer)}"))
+        if played.step.bucket is not None and not played.wrong:
+            self._reckoning(len(admitted), played.step.bucket)
 
     def _reckoning(self, now: int, bucket: Bucket) -> None:
         before, back = bucket.spent - now, bucket.spent - BURST

@@ -28,6 +28,8 @@ CONVERSATION: Final = '{"messages":[{"role":"user","content":"What is a token bu
 ANOTHER_CONVERSATION: Final = '{"messages":[{"role":"user","content":"What is a rate plan?"}]}'
 NEVER_ISSUED: Final = "Bearer vc_00000000000000000000000000000000"
 
+HEALTH: Final = Request("GET", "/health")
+
 CHALLENGE: Final = ("www-authenticate",)
 LIMIT: Final = ("ratelimit",)
 ALL_LIMITS: Final = (
@@ -65,7 +67,9 @@ class Step:
     shows: tuple[str, ...] = ()
     """The headers that are worth a look; all of them are checked."""
     until_refused: bool = False
-    """Send it again and again until the answer is 429."""
+    """Send it again and again until the answer is 429, from each of the workers."""
+    at: tuple[int, ...] = (0,)
+    """The workers that it is sent to, in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +91,23 @@ class Reckoning:
 Scene = Deed | Step | Revocation | Reckoning
 
 
-def story(registry: Registry, call: Call, workers: int = 1) -> Iterator[Scene]:
-    """All scenes. What a deed tells has happened when it is yielded, and not before the scene ahead of it is over."""
+def story(registry: Registry, call: Call, workers: int = 1, *, on_redis: bool = False) -> Iterator[Scene]:
+    """All scenes. What a deed tells has happened when it is yielded, and not before the scene ahead of it is over.
+
+    ``on_redis``: all workers share the buckets. Otherwise a burst is for one of them.
+    """
     call(registry.create_project("acme", plan="free"))
     ci = call(registry.create_key("acme", "ci"))
     code = 'await registry.create_project("acme", plan="free")', 'await registry.create_key("acme", "ci")'
     yield Deed(code, ci.secret)
-    bucket = Bucket()
+    bucket = Bucket(on_redis=on_redis)
     yield from _strangers()
     yield from _a_good_key(ci, bucket)
+    spenders = workers if on_redis else 1
+    if spenders > 1:
+        yield _elsewhere(ci, bucket, spenders)
     yield from _forbidden(registry, call)
-    yield Step("The burst, spent", check(ci.secret), (HIT, RATE_LIMITED), bucket, ALL_LIMITS, until_refused=True)
+    yield _burst(ci, bucket, spenders)
     yield from _rotation(registry, call)
     laptop = call(registry.create_key("acme", "laptop"))
     yield Deed(('await registry.create_key("acme", "laptop")',))
@@ -112,7 +122,7 @@ def key_to_try(registry: Registry, call: Call) -> Secret:
 
 
 def _strangers() -> Iterator[Scene]:
-    yield Step("A public path needs no key", _get("/health"), (HEALTHY,))
+    yield Step("A public path needs no key", HEALTH, (HEALTHY,))
     yield Step("No key", _usage(), (MISSING_KEY,), shows=CHALLENGE)
     yield Step("A malformed header: no `Bearer`", _usage("YOUR_API_KEY"), (MALFORMED,), shows=CHALLENGE)
     yield Step("An invalid key: well-formed, never issued", _usage(NEVER_ISSUED), (INVALID_KEY,), shows=CHALLENGE)
@@ -124,6 +134,19 @@ def _a_good_key(ci: NewKey, bucket: Bucket) -> Iterator[Scene]:
     yield Step("The same conversation again comes from the cache", asked, (HIT,), bucket, LIMIT)
     told = usage_of(ci.record.display, admitted=3)
     yield Step("What the key has left, and how often it was used", _usage(ci.secret), (told,), bucket, LIMIT)
+
+
+def _elsewhere(ci: NewKey, bucket: Bucket, workers: int) -> Step:
+    """Each worker has a cache of its own, and the bucket is everybody's."""
+    title = "The other worker goes" if workers == 2 else f"The {workers - 1} other workers go"
+    others = tuple(range(1, workers))
+    return Step(f"{title} on with the same bucket", check(ci.secret), (MISS,), bucket, LIMIT, at=others)
+
+
+def _burst(ci: NewKey, bucket: Bucket, workers: int) -> Step:
+    title = "The burst, spent" + (f" at all {workers} workers together" if workers > 1 else "")
+    at, documented = tuple(range(workers)), (HIT, RATE_LIMITED)
+    return Step(title, check(ci.secret), documented, bucket, ALL_LIMITS, until_refused=True, at=at)
 
 
 def _forbidden(registry: Registry, call: Call) -> Iterator[Scene]:
@@ -155,12 +178,8 @@ def _rotation(registry: Registry, call: Call) -> Iterator[Scene]:
     yield Step("The key that it replaced was not revoked", _usage(old.secret), told(old, 3), bucket, LIMIT)
 
 
-def _get(path: str, credentials: Secret | str | None = None) -> Request:
-    return Request("GET", path, credentials)
-
-
 def _usage(credentials: Secret | str | None = None) -> Request:
-    return _get("/api/v1/usage", credentials)
+    return Request("GET", "/api/v1/usage", credentials)
 
 
 def check(credentials: Secret) -> Request:

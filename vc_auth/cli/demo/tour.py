@@ -1,7 +1,7 @@
 """The tour: scene after scene, and the count at its end."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from vc_auth.cli.demo.beside import Beside
@@ -15,10 +15,13 @@ BOUND: Final = 1_000.0  # milliseconds until a revocation has reached all worker
 
 
 class Tour:
-    """Plays scenes with ``send`` and ``beside``, shows them on ``screen``, and remembers how they went."""
+    """Plays scenes with ``beside`` and workers that each answer to one of ``sends``.
 
-    def __init__(self, send: Send, beside: Beside, screen: Screen) -> None:
-        self._send = send
+    Shows them on ``screen``, and remembers how they went.
+    """
+
+    def __init__(self, sends: Sequence[Send], beside: Beside, screen: Screen) -> None:
+        self._sends = sends
         self._beside = beside
         self._screen = screen
         self._answers = self._wrong = self._steps = self._waited = 0
@@ -44,7 +47,7 @@ class Tour:
     def _play(self, step: Step) -> None:
         self._screen.ask(step.request)
         with self._screen.watching(step) as on_answer:
-            played = play(step, self._send, on_answer)
+            played = play(step, self._sends, on_answer)
         self._screen.answer(played)
         self._count(played.exchanges, bool(played.wrong))
 

@@ -9,16 +9,16 @@ from typing import Final
 
 import uvicorn
 
-from vc_auth import VCAuth
+from vc_auth import Settings, VCAuth
 from vc_auth.cli.demo.app import create_app, create_settings
 from vc_auth.cli.demo.server import config_of
 
 STDIN: Final = 0
 
 
-def serve(file: str, sockets: list[socket.socket], stdin: int) -> None:
-    """Serve keys of this SQLite file on ``sockets``, until ``stdin`` is at its end."""
-    server = uvicorn.Server(config_of(create_app(VCAuth(create_settings(file)))))
+def serve(settings: Settings, sockets: list[socket.socket], stdin: int) -> None:
+    """Serve on ``sockets``, until ``stdin`` is at its end."""
+    server = uvicorn.Server(config_of(create_app(VCAuth(settings))))
 
     def end_with_stdin() -> None:
         while os.read(stdin, 1_024):
@@ -30,6 +30,11 @@ def serve(file: str, sockets: list[socket.socket], stdin: int) -> None:
 
 
 def main() -> None:
-    """Serve on the listening sockets behind the file descriptors that the arguments name, after the SQLite file."""
-    _, file, *descriptors = sys.argv
-    serve(file, [socket.socket(fileno=int(descriptor)) for descriptor in descriptors], STDIN)
+    """Serve on listening sockets.
+
+    The arguments are the SQLite file, the number of workers, and the sockets' file descriptors; ``VC_AUTH_LIMITER`` is
+    where the buckets are.
+    """
+    _, file, workers, *descriptors = sys.argv
+    settings = create_settings(file, os.environ["VC_AUTH_LIMITER"], int(workers))
+    serve(settings, [socket.socket(fileno=int(descriptor)) for descriptor in descriptors], STDIN)
