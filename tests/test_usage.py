@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import SCALE
 
-from vc_auth import usage
+from vc_auth import forks, usage
 from vc_auth.records import UsageBatch
 from vc_auth.stores import MemoryKeyStore
 from vc_auth.testing import TurnableClock, some_key, some_project
@@ -354,7 +354,7 @@ async def test_a_process_that_forked_off_counts_anew_and_under_another_name(
     counter.count(KEY, ADMITTED)
     await counter.flush()
     counter.count(KEY, LIMITED)
-    usage._forked()  # as in the child of a real fork, see test_faults_in_a_request
+    forks._forked()  # as in the child of a real fork, see test_faults_in_a_request
     counter.count(KEY, FORBIDDEN)
     await counter.flush()
     assert await store.sums() == (1, 0, 1)

@@ -8,16 +8,14 @@ is one interval's.
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
-from weakref import WeakSet
 
 from vc_auth.clock import Clock, from_us
+from vc_auth.forks import tell_of_forks
 from vc_auth.records import KeyRecord, UsageBatch, UsageCount
 
 logger: Final = logging.getLogger("vc_auth")
@@ -58,11 +56,11 @@ class UsageCounter:
         self._turn_to_write = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self._failing = False
-        self._begin_anew()
-        _counters.add(self)
+        self.after_fork()
+        tell_of_forks(self)
 
-    def _begin_anew(self) -> None:
-        """With no counts, and under a name that nobody else has."""
+    def after_fork(self) -> None:
+        """Begin with no counts, and under a name that nobody else has. See `vc_auth.forks.Forks`."""
         self._hours: dict[int, dict[str, list[int]]] = {}  # hour -> key id -> admitted, limited, forbidden, last used
         self._projects: dict[str, str] = {}  # key id -> project id
         self._batches: deque[UsageBatch] = deque()  # the first of them may have been written
@@ -181,16 +179,3 @@ class UsageCounter:
             self._loop = loop
             self._turn_to_write = asyncio.Lock()
             self._flusher = None
-
-
-_counters: Final[WeakSet[UsageCounter]] = WeakSet()
-
-
-def _forked() -> None:
-    """In a process that has just forked off: what was counted before is the other's to write, and so is its name."""
-    for counter in _counters:
-        counter._begin_anew()
-
-
-with suppress(AttributeError):  # on Windows, where nothing forks
-    os.register_at_fork(after_in_child=_forked)

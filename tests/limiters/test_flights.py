@@ -186,6 +186,24 @@ async def test_a_check_that_has_not_left_in_time_never_leaves() -> None:
     assert [numbers for numbers, _ in airport.out] == [[1]]
 
 
+async def test_who_comes_after_others_were_turned_away_leaves_with_the_next_departure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", NEVER)
+    airport = Airport(deadline=0.02, most=1)
+    airport.board(1)
+    await airport.until_out(1)
+    (second,) = airport.board(2)
+    with pytest.raises(Unasked):
+        await second
+    airport.board(3)
+    airport.land(0)
+    await airport.until_out(2)
+    assert airport.passengers == [[3]]
+    airport.land(1)
+    await turns()
+
+
 @pytest.mark.parametrize("error", [Unasked("refused"), LimiterError("password"), Lost("cut"), ValueError("odd")])
 async def test_a_failure_is_told_to_each_with_an_exception_of_his_own(error: Exception) -> None:
     airport = Airport()

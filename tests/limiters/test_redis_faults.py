@@ -15,6 +15,7 @@ from support import SCALE
 from vc_auth.limiters import Limiter
 from vc_auth.limiters.redis import ClusterLimiter
 from vc_auth.limiters.redis.flights import SEATS
+from vc_auth.limiters.redis.script import name_of
 from vc_auth.limiters.resilient import ResilientLimiter
 from vc_auth.rates import Decision, Rate
 
@@ -235,6 +236,28 @@ async def test_a_server_that_is_30_ms_away_stays_in_use(place: Place) -> None:
     spent = sum([await place.spent(bucket) for bucket in load.admitted])
     assert spent > 0.9 * load.decisions  # a busy machine may add 20 ms now and then
     assert load.decisions > 500
+
+
+async def test_a_server_that_is_slower_than_a_check_may_be_is_not_asked_until_it_is_quick(place: Place) -> None:
+    place.proxy.round_trip = 4 * DEADLINE
+    for _ in range(5):
+        assert (await place.limiter.hit("one", NARROW)).allowed
+    await asyncio.sleep(0.8)  # probes go there, and take too long
+    assert len(place.told.changes) == 1
+    place.proxy.round_trip = 0
+    assert await place.until_back() < 2
+    await assert_exact(place)
+
+
+async def test_what_is_owed_to_something_that_is_no_bucket_any_more_is_forgotten(place: Place) -> None:
+    place.server.kill()
+    for _ in range(5):
+        assert (await place.limiter.hit("odd", NARROW)).allowed
+    place.server.start()
+    place.server.command("LPUSH", name_of("odd"), "somebody else's")
+    await place.until_back()
+    assert place.server.command("LRANGE", name_of("odd"), 0, -1) == ["somebody else's"]
+    await assert_exact(place)
 
 
 async def test_a_server_that_forgets_the_script_is_told_it_again(place: Place) -> None:

@@ -12,7 +12,7 @@ from redis_limiters import Told, make_limiter, opened
 from redis_servers import RedisServer
 from support import UNAVAILABLE, App, get, limited, new_key
 
-from vc_auth import FREE, PRO, APIKeyMiddleware, Settings, VCAuth
+from vc_auth import FREE, PRO, APIKeyMiddleware, Settings, VCAuth, forks
 from vc_auth.errors import BackendError
 from vc_auth.limiters import Unreachable
 from vc_auth.limiters.local import LocalBuckets
@@ -326,6 +326,42 @@ async def test_a_request_is_never_answered_500(
         {200: b"ok", 429: limited(4), 503: UNAVAILABLE}[status] for status in statuses
     }
     assert [record.levelno for record in caplog.records if record.name == "vc_auth"] == [logging.WARNING]
+
+
+async def test_after_a_fork_what_is_owed_is_the_parents_to_hand_back(clock: TurnableClock) -> None:
+    remote = Remote()
+    limiter = limiter_on(remote, clock)
+    remote.error = Unasked("away")
+    await limiter.hit("one", FREE.rate)
+    forks._forked()  # as in the child of a real fork, see test_redis_bad_input
+    remote.error = None
+    await limiter.hit("two", FREE.rate)
+    await until_back(limiter)
+    assert remote.charged == []
+    assert remote.binds == 2
+    await limiter.aclose()
+
+
+async def test_two_answers_hand_back_once(clock: TurnableClock) -> None:
+    remote = Remote()
+    limiter = limiter_on(remote, clock)
+    remote.error = Unasked("cut")
+    await limiter.hit("one", FREE.rate)
+    remote.error = None
+    await asyncio.gather(limiter.hit("two", FREE.rate), limiter.hit("three", FREE.rate))
+    await until_back(limiter)
+    assert remote.charged == [Owed("one", FREE.rate, SECOND)]
+    await limiter.aclose()
+
+
+async def test_a_debt_that_is_paid_by_time_while_it_is_handed_back_is_forgotten(clock: TurnableClock) -> None:
+    local = LocalBuckets(lambda: Fraction(1), clock.monotonic_ns, lambda *_: 0)
+    local.hit("one", FREE.rate, 1)
+    debts = local.debts()
+    clock.advance(seconds=2)
+    local.hit("two", FREE.rate, 1)
+    local.settle(debts)
+    assert [debt.owed for debt in local.debts()] == [Owed("two", FREE.rate, SECOND)]
 
 
 async def test_open_says_that_nothing_is_spent(clock: TurnableClock) -> None:

@@ -1,14 +1,15 @@
 """What belongs to one event loop in one process, such as connections: made anew for any other."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
-from weakref import WeakSet
 
+from vc_auth.forks import tell_of_forks
 from vc_auth.limiters.remote import Unasked
 
 T = TypeVar("T")
+
+_of_parents: Final[list[Any]] = []
 
 
 class OfTheLoop(Generic[T]):
@@ -24,7 +25,7 @@ class OfTheLoop(Generic[T]):
         self._thing: T | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: AsyncGenerator[None, None] | None = None
-        _all.add(self)
+        tell_of_forks(self)
 
     @property
     def thing(self) -> T:
@@ -58,18 +59,6 @@ class OfTheLoop(Generic[T]):
         self._thing = self._loop = self._closing = None
 
     def after_fork(self) -> None:
-        """It is the parent's. Kept, and never touched: to close it here could close it there as well."""
+        """It is the parent's. Kept, and never touched: to close it here could close it there. See `vc_auth.forks`."""
         _of_parents.append((self._thing, self._loop, self._closing))
         self._abandon()
-
-
-_all: Final[WeakSet[OfTheLoop[Any]]] = WeakSet()
-_of_parents: Final[list[Any]] = []
-
-
-def _after_fork() -> None:
-    for each in _all:
-        each.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

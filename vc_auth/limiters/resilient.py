@@ -1,13 +1,12 @@
 """A limiter on a server that may fail: decides in time, whatever the server does."""
 
 import asyncio
-import os
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
-from weakref import WeakSet
 
 from vc_auth.errors import BackendError, LimiterError
+from vc_auth.forks import tell_of_forks
 from vc_auth.limiters.base import check_cost
 from vc_auth.limiters.local import LocalBuckets
 from vc_auth.limiters.outages import Outages
@@ -42,7 +41,7 @@ class ResilientLimiter:
         self._trouble: BackendError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        _all.add(self)
+        tell_of_forks(self)
 
     @property
     def trouble(self) -> BackendError | None:
@@ -176,17 +175,6 @@ class ResilientLimiter:
             self._tasks[name] = asyncio.get_running_loop().create_task(work())
 
     def after_fork(self) -> None:
-        """In a process that has just forked off: what is owed is its parent's to hand back."""
+        """What is owed is the parent's to hand back. See `vc_auth.forks.Forks`."""
         self._loop, self._tasks = None, {}
         self._local.clear()
-
-
-_all: Final[WeakSet[ResilientLimiter]] = WeakSet()
-
-
-def _after_fork() -> None:
-    for limiter in _all:
-        limiter.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
