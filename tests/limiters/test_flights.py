@@ -140,6 +140,29 @@ async def test_no_more_flights_are_out_than_there_may_be() -> None:
     await turns()
 
 
+async def test_two_landings_at_once_let_one_flight_leave(caplog: pytest.LogCaptureFixture) -> None:
+    """And whoever was turned away before it left leaves nothing behind."""
+    airport = Airport(most=2)
+    airport.board(1)
+    await airport.until_out(1)
+    airport.board(2)
+    await airport.until_out(2)
+    (third,) = airport.board(3)
+    airport.land(0)
+    airport.land(1)
+    await airport.until_out(3)
+    airport.land(2)
+    assert (await third)[0] == 30
+    (fourth,) = airport.board(4)
+    await airport.flights.aclose()
+    with pytest.raises(Unasked):
+        await fourth
+    await turns()
+    assert [numbers for numbers, _ in airport.out] == [[1], [2], [3]]
+    assert "never retrieved" not in caplog.text
+    assert not airport.flights._out
+
+
 async def test_departures_are_spread_over_a_slow_round_trip() -> None:
     airport = Airport(most=4)
     airport.board(1)

@@ -280,7 +280,7 @@ def test_all_shares_together_admit_no_more_than_the_whole(
         if local.hit("one", FREE.rate, cost).allowed:
             admitted += cost
     # A burst that is smaller than what one request costs is rounded up to that.
-    most = max(Fraction(100, workers), 5) if known == 0 else max(Fraction(100 - known, workers), 5)
+    most = max(Fraction(100 - known, workers), Fraction(5))
     assert admitted <= most + Fraction(passed, workers * SECOND)
 
 

@@ -57,6 +57,7 @@ class Flights:
         self._loop = asyncio.get_running_loop()
         self._gathering: _Flight | None = None
         self._departure: asyncio.TimerHandle | None = None
+        self._is_boarding = False  # a task that will take those who gather is about to run
         self._out: set[asyncio.Future[None]] = set()
         self._lost = 0  # seats of ours that stay taken
         self._round_trip = 0.0
@@ -97,9 +98,10 @@ class Flights:
         if self._departure is not None:
             self._departure.cancel()
             self._departure = None
-        if self._gathering is None:
+        if self._gathering is None or self._is_boarding:
             return
         if len(self._out) < self._most and self._seats.free > 0:
+            self._is_boarding = True
             task = self._loop.create_task(self._fly())
             self._out.add(task)
             task.add_done_callback(self._out.discard)
@@ -107,11 +109,14 @@ class Flights:
             self._depart_soon()
 
     async def _fly(self) -> None:
+        self._is_boarding = False
         flight = self._take_seats()
         begin = self._loop.time()
         left_at_us = self._now_ns() // 1_000
         try:
-            answers = await self._send([check for _, check in flight.passengers]) if flight.passengers else ()
+            if flight is None:
+                return
+            answers = await self._send([check for _, check in flight.passengers])
         except Exception as error:  # noqa: BLE001  # whatever it is, they have to be told
             self._fail(flight, error if isinstance(error, BackendError) else Lost(repr(error)))
         except BaseException:  # the loop ends
@@ -124,21 +129,22 @@ class Flights:
             self._out.discard(asyncio.current_task())  # now, and not in a later turn: who is woken must find it gone
             self._depart()
 
-    def _take_seats(self) -> "_Flight":
+    def _take_seats(self) -> "_Flight | None":
         """Those who gather and still want to know, as many as there are seats; the others go on gathering."""
         flight = self._gathering
         self._gathering = None
         if flight is None:  # it was given up meanwhile
-            return _Flight()
+            return None
         waiting = [passenger for passenger in flight.passengers if not passenger[0].done()]
         flight.passengers, others = waiting[: self._seats.free], waiting[self._seats.free :]
         if others:
             rest = self._gathering = _Flight()
             rest.passengers = others
             rest.deadline = self._loop.call_at(flight.deadline.when(), self._give_up, rest)
-        self._seats.free -= len(flight.passengers)
         if not flight.passengers:
             flight.deadline.cancel()
+            return None
+        self._seats.free -= len(flight.passengers)
         return flight
 
     def _land(self, flight: "_Flight", answers: Sequence[int], left_at_us: int) -> None:
@@ -151,8 +157,7 @@ class Flights:
         for (future, _), debt in zip(flight.passengers, answers, strict=True):
             if not future.done():
                 future.set_result((debt, left_at_us))
-        if answers:
-            self._watcher.answered()
+        self._watcher.answered()
 
     def _fail(self, flight: "_Flight", error: BackendError) -> None:
         if isinstance(error, Lost):
