@@ -111,11 +111,17 @@ class Flights:
     async def _fly(self) -> None:
         self._is_boarding = False
         flight = self._take_seats()
+        try:
+            if flight is not None:
+                await self._carry(flight)
+        finally:
+            self._out.discard(asyncio.current_task())  # now, and not in a later turn: who is woken must find it gone
+            self._depart()
+
+    async def _carry(self, flight: "_Flight") -> None:
         begin = self._loop.time()
         left_at_us = self._now_ns() // 1_000
         try:
-            if flight is None:
-                return
             answers = await self._send([check for _, check in flight.passengers])
         except Exception as error:  # noqa: BLE001  # whatever it is, they have to be told
             self._fail(flight, error if isinstance(error, BackendError) else Lost(repr(error)))
@@ -125,9 +131,6 @@ class Flights:
         else:
             self._round_trip = self._loop.time() - begin
             self._land(flight, answers, left_at_us)
-        finally:
-            self._out.discard(asyncio.current_task())  # now, and not in a later turn: who is woken must find it gone
-            self._depart()
 
     def _take_seats(self) -> "_Flight | None":
         """Those who gather and still want to know, as many as there are seats; the others go on gathering."""

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -48,30 +48,57 @@ class Link(Protocol):
 
 
 class PoolLink:
-    """A single server, or the master that sentinels name."""
+    """A single server, or the master that sentinels name.
+
+    Keeps the connections that it got from redis-py's pool, whose care for each of them takes as long as a round trip.
+    When one fails, all that wait beside it go with it, for they are as old.
+    """
 
     def __init__(self, pool: ConnectionPool, url: RedisURL, sentinel: Sentinel | None = None) -> None:
         self._pool = pool
         self._url = url
         self._sentinel = sentinel
+        self._idle: list[AbstractConnection] = []
 
     async def ask(self, *words: Any) -> Any:
         """See `Link`."""
         sent = False
         try:
             async with asyncio.timeout(ANSWERING):
-                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # its decorator is untyped
-                try:
-                    sent = True
-                    await connection.send_packed_command([pack_command(words)], check_health=False)
-                    return await connection.read_response()
-                finally:
-                    await self._pool.release(connection)
-        except (RedisError, OSError) as error:  # its connection is closed by now, unless the server replied
+                connection = await self._get_connection()
+                sent = True
+                reply = await self._exchange(connection, pack_command(words))
+        except (RedisError, OSError) as error:
             raise _meaning(error, self._url, sent=sent) from error
+        if isinstance(reply, Exception):
+            raise _meaning(reply, self._url, sent=True) from reply
+        return reply
+
+    async def _get_connection(self) -> AbstractConnection:
+        if self._idle:
+            return self._idle.pop()
+        connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def _exchange(self, connection: AbstractConnection, command: bytes) -> Any:
+        """The reply, also where that is an error. What is raised says nothing of the command."""
+        try:
+            await connection.send_packed_command([command], check_health=False)
+            reply = await connection.read_response()
+        except ResponseError as error:
+            reply = error
+        except BaseException:
+            for each in (connection, *self._idle):
+                await each.disconnect(nowait=True)
+                await self._pool.release(each)
+            self._idle.clear()
+            raise
+        self._idle.append(connection)
+        return reply
 
     async def aclose(self) -> None:
         """See `Link`."""
+        self._idle.clear()
         await self._pool.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
