@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
@@ -20,7 +19,7 @@ from redis.exceptions import RedisError
 START: Final = 30.0  # seconds; a server is there in a tenth of one
 MASTER: Final = "mymaster"
 TEST_URL: Final = os.environ.get("VC_AUTH_TEST_REDIS_URL", "")
-"""A server to be used, and emptied, where a test needs no power over its process."""
+"""A database to be used, and emptied, for the contract of limiters; tests that break servers start their own."""
 
 
 def executable() -> str:
@@ -207,13 +206,3 @@ def _until(is_true: Any) -> None:
                 return
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-@contextmanager
-def a_server() -> Iterator[str]:
-    """The URL of a server that is there: the one that the environment names, or one of our own."""
-    if TEST_URL:
-        yield TEST_URL
-    else:
-        with RedisServer() as server:
-            yield server.url

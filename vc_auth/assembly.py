@@ -3,6 +3,7 @@
 import logging
 import time
 from fractions import Fraction
+from functools import cache
 from types import TracebackType
 from typing import Final, Self
 
@@ -106,7 +107,7 @@ class VCAuth:
 
     def _open_limiter(self, metrics: Metrics | None) -> Limiter | None:
         share = Fraction(self.settings.limiter_share).limit_denominator(1_000_000)
-        return open_limiter(self.settings, self.clock, metrics, lambda: share or share_of_workers())
+        return open_limiter(self.settings, self.clock, metrics, cache(lambda: share or share_of_workers()))
 
     def _counter(self, store: UsageStore | None) -> UsageCounter | None:
         if store is None:

@@ -112,3 +112,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(sqlite3, "connect", connect_and_listen)
     return told
+
+
+@pytest.fixture
+def new(acme: Shell) -> dict[str, Any]:
+    """A key of acme, as programs see it when it is made."""
+    return dict(acme.json("keys", "create", "acme", "ci"))

@@ -61,12 +61,6 @@ def buckets(acme: Shell, monkeypatch: pytest.MonkeyPatch) -> Buckets:
 
 
 @pytest.fixture
-def new(acme: Shell) -> dict[str, Any]:
-    """A key of acme, as programs see it when it is made."""
-    return dict(acme.json("keys", "create", "acme", "ci"))
-
-
-@pytest.fixture
 def key(new: dict[str, Any]) -> str:
     """The same key alone."""
     return str(new["key"])

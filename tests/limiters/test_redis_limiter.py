@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import redis
 from redis_limiters import make_limiter, opened
-from redis_servers import Cluster, RedisServer, Sentinels
+from redis_servers import TEST_URL, Cluster, RedisServer, Sentinels
 
 from vc_auth.limiters import Limiter
 from vc_auth.testing import LimiterContract, TurnableClock
@@ -23,8 +24,9 @@ class OnRedis(LimiterContract):
 class TestOnOneServer(OnRedis):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> None:
-        redis_server.command("FLUSHALL")
-        self.url = redis_server.url
+        self.url = TEST_URL or redis_server.url
+        with redis.Redis.from_url(self.url) as client:
+            client.flushdb()
 
 
 class TestOverASocket(OnRedis):

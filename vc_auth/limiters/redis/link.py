@@ -88,10 +88,11 @@ class PoolLink:
         except ResponseError as error:
             reply = error
         except BaseException:
-            for each in (connection, *self._idle):
+            given_up = [connection, *self._idle]
+            self._idle.clear()  # before anything is awaited: nobody may take one of them meanwhile
+            for each in given_up:
                 await each.disconnect(nowait=True)
                 await self._pool.release(each)
-            self._idle.clear()
             raise
         self._idle.append(connection)
         return reply
