@@ -57,7 +57,6 @@ class Flights:
         self._loop = asyncio.get_running_loop()
         self._gathering: _Flight | None = None
         self._departure: asyncio.TimerHandle | None = None
-        self._is_boarding = False  # a task that will take those who gather is about to run
         self._out: set[asyncio.Future[None]] = set()
         self._lost = 0  # seats of ours that stay taken
         self._round_trip = 0.0
@@ -98,10 +97,9 @@ class Flights:
         if self._departure is not None:
             self._departure.cancel()
             self._departure = None
-        if self._gathering is None or self._is_boarding:
+        if self._gathering is None:
             return
         if len(self._out) < self._most and self._seats.free > 0:
-            self._is_boarding = True
             task = self._loop.create_task(self._fly())
             self._out.add(task)
             task.add_done_callback(self._out.discard)
@@ -109,7 +107,6 @@ class Flights:
             self._depart_soon()
 
     async def _fly(self) -> None:
-        self._is_boarding = False
         flight = self._take_seats()
         try:
             if flight is not None:
@@ -136,7 +133,7 @@ class Flights:
         """Those who gather and still want to know, as many as there are seats; the others go on gathering."""
         flight = self._gathering
         self._gathering = None
-        if flight is None:  # it was given up meanwhile
+        if flight is None:  # it was given up meanwhile, or another task was quicker
             return None
         waiting = [passenger for passenger in flight.passengers if not passenger[0].done()]
         flight.passengers, others = waiting[: self._seats.free], waiting[self._seats.free :]
