@@ -22,6 +22,7 @@ class Airport:
         self.flights = Flights(self._send, self, self.seats, monotonic_ns, deadline=deadline, most=most)
         self.out: list[tuple[list[int], asyncio.Future[list[int]]]] = []
         self.told: list[BackendError | None] = []
+        self.hopes: list[bool] = []
 
     async def _send(self, checks: Sequence[Check]) -> Sequence[int]:
         landing: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
@@ -31,8 +32,9 @@ class Airport:
     def answered(self) -> None:
         self.told.append(None)
 
-    def failed(self, error: BackendError) -> None:
+    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
         self.told.append(error)
+        self.hopes.append(not hopeless)
 
     def board(self, *numbers: int) -> list[asyncio.Future[Landed]]:
         return [self.flights.board((f"bucket {number}", 1, 1, number)) for number in numbers]
@@ -335,6 +337,12 @@ async def test_the_seats_of_what_was_lost_stay_taken_until_the_server_answers_ag
     await asyncio.gather(*futures, return_exceptions=True)
     await turns()
     assert airport.seats.free == 1
+    assert airport.hopes == [True]
+    futures = airport.board(3)
+    await airport.until_out(2)
+    airport.out[1][1].set_exception(Lost("cut"))
+    await asyncio.gather(*futures, return_exceptions=True)
+    assert airport.hopes == [True, False]
     airport.flights.go_on()
     assert airport.seats.free == 3
 

@@ -196,17 +196,42 @@ async def assert_exact(place: Place) -> None:
     assert sum(decision.allowed for decision in decisions) == 50
 
 
-@pytest.mark.parametrize("begin", [drop_replies, cut_replies, freeze], ids=lambda step: step.__name__)
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [(drop_replies, deliver_replies), (cut_replies, leave_replies_whole), (freeze, thaw)],
+    ids=lambda step: step.__name__,
+)
 async def test_no_more_than_one_flight_of_checks_is_charged_in_both_places(
-    place: Place, begin: Callable[[Place], None]
+    place: Place, begin: Callable[[Place], None], end: Callable[[Place], None]
 ) -> None:
     """However many ask at once: what the server took unheard is at most what was in the air together."""
     await place.limiter.hit("crowd", WIDE)
     begin(place)
     decisions = await asyncio.gather(*(place.limiter.hit("crowd", WIDE) for _ in range(3_000)))
     assert all(decision.allowed for decision in decisions)
+    await asyncio.gather(*(task for name, task in place.limiter._tasks.items() if name != "probe"))
     place.server.thaw()
     assert 1 <= await place.spent("crowd") <= 1 + SEATS
+    end(place)
+    await place.until_back()
+    await assert_exact(place)  # there are seats again
+
+
+async def test_a_server_that_was_restarted_while_nobody_asked_costs_one_check_and_no_outage(place: Place) -> None:
+    place.proxy.round_trip = 0.03
+    tasks = []
+    for _ in range(8):  # each in a flight, and over a connection, of its own
+        tasks.append(asyncio.create_task(place.limiter.hit("one", WIDE)))
+        await asyncio.sleep(0.003)
+    await asyncio.gather(*tasks)
+    place.proxy.round_trip = 0
+    place.server.kill()
+    place.server.start()
+    await asyncio.sleep(0.05)
+    for _ in range(10):
+        assert (await place.limiter.hit("one", WIDE)).allowed
+    assert place.told.changes == []
+    assert await place.spent("one") >= 9
 
 
 async def test_a_server_that_was_never_there_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:

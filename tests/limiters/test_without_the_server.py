@@ -116,6 +116,17 @@ async def test_after_a_few_failures_in_a_row_the_server_is_only_probed(clock: Tu
     await limiter.aclose()
 
 
+async def test_where_nothing_more_can_be_asked_one_failure_is_enough(clock: TurnableClock) -> None:
+    remote = Remote()
+    limiter = limiter_on(remote, clock)
+    await limiter.hit("one", FREE.rate)
+    limiter.failed(Lost("all seats are taken"), hopeless=True)
+    assert str(limiter.trouble) == "all seats are taken"
+    await until_back(limiter)
+    assert remote.asked == ["hit", "probe"]
+    await limiter.aclose()
+
+
 async def test_each_change_of_state_is_one_line(clock: TurnableClock, caplog: pytest.LogCaptureFixture) -> None:
     remote = Remote()
     limiter = limiter_on(remote, clock, share=Fraction(1, 4))

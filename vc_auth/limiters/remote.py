@@ -37,8 +37,8 @@ class Watcher(Protocol):
     def answered(self) -> None:
         """A reply came, in time."""
 
-    def failed(self, error: BackendError) -> None:
-        """None came in time, or the server said no."""
+    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
+        """None came in time, or the server said no; ``hopeless``: nothing more can be asked until a probe succeeds."""
 
 
 class Remote(Protocol):

@@ -128,10 +128,10 @@ class ResilientLimiter:
         if self._local and self._trouble is None:
             self._start("hand back", self._hand_back)
 
-    def failed(self, error: BackendError) -> None:
+    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
         """See `vc_auth.limiters.remote.Watcher`."""
         self._failures += 1
-        if self._failures >= FEW:
+        if hopeless or self._failures >= FEW:
             self._do_without(error)
 
     def _do_without(self, error: BackendError) -> None:

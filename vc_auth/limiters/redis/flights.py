@@ -148,8 +148,7 @@ class Flights:
         return flight
 
     def _land(self, flight: "_Flight", answers: Sequence[int], left_at_us: int) -> None:
-        if flight.is_given_up:  # it was decided here, and there
-            self._lost += len(answers)
+        if flight.is_given_up:  # it was decided here, and may stand there
             return
         self._seats.free += len(answers)
         self.go_on()
@@ -160,12 +159,13 @@ class Flights:
         self._watcher.answered()
 
     def _fail(self, flight: "_Flight", error: BackendError) -> None:
+        if flight.is_given_up:
+            return
         if isinstance(error, Lost):
             self._lost += len(flight.passengers)
         else:
             self._seats.free += len(flight.passengers)
-        if not flight.is_given_up:
-            self._tell(flight, error)
+        self._tell(flight, error)
 
     def _give_up(self, flight: "_Flight") -> None:
         within = f"within {self._deadline * 1_000:g} ms"
@@ -173,6 +173,7 @@ class Flights:
             self._gathering = None
             self._tell(flight, Unasked(f"Redis was too busy to be asked {within}"))
         else:
+            self._lost += len(flight.passengers)
             self._tell(flight, Lost(f"no reply from Redis {within}"))
 
     def _tell(self, flight: "_Flight", error: BackendError) -> None:
@@ -182,7 +183,7 @@ class Flights:
             if not future.done():
                 future.set_exception(type(error)(*error.args))  # each its own: a traceback grows where it is raised
                 future.exception()  # whoever waited may be gone
-        self._watcher.failed(error)
+        self._watcher.failed(error, hopeless=self._seats.free <= 0)
 
 
 class _Flight:

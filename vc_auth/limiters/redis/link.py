@@ -43,6 +43,9 @@ class Link(Protocol):
         is the same), and Lost if nobody knows.
         """
 
+    async def warm(self) -> None:
+        """Connect as often as may be needed, for far from a server that takes longer than a check may."""
+
     async def aclose(self) -> None:
         """Close all connections."""
 
@@ -59,6 +62,7 @@ class PoolLink:
         self._url = url
         self._sentinel = sentinel
         self._idle: list[AbstractConnection] = []
+        self._kept = 0
 
     async def ask(self, *words: Any) -> Any:
         """See `Link`."""
@@ -78,6 +82,7 @@ class PoolLink:
         if self._idle:
             return self._idle.pop()
         connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        self._kept += 1
         return connection
 
     async def _exchange(self, connection: AbstractConnection, command: bytes) -> Any:
@@ -90,12 +95,21 @@ class PoolLink:
         except BaseException:
             given_up = [connection, *self._idle]
             self._idle.clear()  # before anything is awaited: nobody may take one of them meanwhile
+            self._kept -= len(given_up)
             for each in given_up:
                 await each.disconnect(nowait=True)
                 await self._pool.release(each)
             raise
         self._idle.append(connection)
         return reply
+
+    async def warm(self) -> None:
+        """See `Link`."""
+        made = (self._pool.get_connection() for _ in range(MOST - self._kept))  # type: ignore[no-untyped-call]
+        for connection in await asyncio.gather(*made, return_exceptions=True):
+            if isinstance(connection, AbstractConnection):
+                self._kept += 1
+                self._idle.append(connection)
 
     async def aclose(self) -> None:
         """See `Link`."""
@@ -121,6 +135,9 @@ class ClusterLink:
             raise _meaning(error, self._url, sent=False) from error
         except (RedisError, OSError) as error:
             raise _meaning(error, self._url, sent=True) from error
+
+    async def warm(self) -> None:
+        """See `Link`; redis-py does as it likes."""
 
     async def aclose(self) -> None:
         """See `Link`."""
@@ -151,12 +168,14 @@ async def check(link: Link, url: RedisURL) -> None:
         raise LimiterError(f"Redis at {url} is version {version}; it has to be 6.2 or newer")
     if clustered and url.kind != "cluster":
         raise LimiterError(f"Redis at {url} is part of a cluster; use 'redis+cluster://'")
+    await link.warm()
 
 
 def connect(url: RedisURL) -> Link:
     """The way to what the URL names, for the running event loop. Nothing is sent yet."""
     transport: dict[str, Any] = {
         "protocol": 2,
+        "driver_info": None,  # nobody needs to know, and it takes two round trips
         # A script that spends must never be sent again by anybody but us, so redis-py may not repeat a thing.
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": None,  # it would cost a task for each command; `ask` has one for all
