@@ -116,9 +116,9 @@ class ResilientLimiter:
     # -- the server ----------------------------------------------------------------------------------------------------
 
     async def _bind(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._tasks = {}
         await self._remote.bind(self)
+        self._loop = asyncio.get_running_loop()
         if self._trouble is not None:
             self._start("probe", self._probe_until_it_answers)
 

@@ -115,8 +115,8 @@ class PoolLink:
         """See `Link`."""
         self._idle.clear()
         await self._pool.aclose()
-        if self._sentinel is not None:
-            await self._sentinel.aclose()
+        for sentinel in self._sentinel.sentinels if self._sentinel is not None else ():
+            await sentinel.aclose()
 
 
 class ClusterLink:
