@@ -119,7 +119,7 @@ class Remote:
     def answered(self) -> None:
         """As it should."""
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: Exception, *, hopeless: bool = False) -> None:
         raise error
 
 

@@ -42,5 +42,5 @@ def open_limiter(
     from vc_auth.limiters.resilient import ResilientLimiter  # noqa: PLC0415  # so are these
     from vc_auth.limiters.windows import WindowKeeper  # noqa: PLC0415
 
-    keeper = WindowKeeper(url, settings.limiter_strategy, settings.limiter_timeout)
+    keeper = WindowKeeper(url, settings.limiter_strategy, settings.limiter_timeout, clock.monotonic_ns)
     return ResilientLimiter(keeper, outages, clock.monotonic_ns)
