@@ -95,7 +95,8 @@ async def test_opening_says_once_that_each_worker_has_its_own_buckets(caplog: py
     (warning,) = warnings(caplog)
     assert warning == (
         "4 workers, and each has buckets of its own (limiter='memory://'): a key may send up to 4 times its plan;"
-        " serve with one worker, or divide the rates and bursts of the plans by 4"
+        " share them on a Redis (limiter='redis://host:6379'), serve with one worker, or divide the rates and bursts of"
+        " the plans by 4"
     )
 
 
@@ -104,6 +105,14 @@ async def test_a_memory_limiter_of_ones_own_is_warned_of_as_well(caplog: pytest.
     async with VCAuth(Settings(store="memory://", limiter="none"), limiter=MemoryLimiter()):
         pass
     assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.usefixtures("four_workers")
+async def test_windows_in_memory_are_each_workers_own_too(caplog: pytest.LogCaptureFixture) -> None:
+    async with VCAuth(Settings(store="memory://", limiter="limits+memory://")):
+        pass
+    (warning,) = warnings(caplog)
+    assert "(limiter='limits+memory://')" in warning
 
 
 @pytest.mark.usefixtures("four_workers")

@@ -129,8 +129,9 @@ class VCAuth:
             except BackendError as error:
                 logger.warning("%s; starting all the same, requests are answered 503 until it is back", error)
         self._opened += 1
-        if self._opened == 1 and isinstance(self.limiter, MemoryLimiter) and (workers := number_of_workers()) > 1:
-            logger.warning(BUCKETS_APART, {"workers": workers})
+        apart = isinstance(self.limiter, MemoryLimiter) or windows_storage(self.settings.limiter) == "memory://"
+        if self._opened == 1 and apart and (workers := number_of_workers()) > 1:
+            logger.warning(BUCKETS_APART, {"workers": workers, "limiter": self.settings.limiter})
         self.store.start()
 
     async def aclose(self) -> None:

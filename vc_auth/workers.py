@@ -8,10 +8,11 @@ from types import FrameType
 from typing import Any, Final
 
 BUCKETS_APART: Final = (
-    "%(workers)d workers, and each has buckets of its own (limiter='memory://'): a key may send up to %(workers)d"
-    " times its plan; serve with one worker, or divide the rates and bursts of the plans by %(workers)d"
+    "%(workers)d workers, and each has buckets of its own (limiter=%(limiter)r): a key may send up to %(workers)d"
+    " times its plan; share them on a Redis (limiter='redis://host:6379'), serve with one worker, or divide the rates"
+    " and bursts of the plans by %(workers)d"
 )
-"""The warning, to be formatted with ``{"workers": number_of_workers()}``."""
+"""The warning, to be formatted with ``{"workers": number_of_workers(), "limiter": settings.limiter}``."""
 
 
 def number_of_workers(process: Any = None, frame: FrameType | None = None) -> int:

@@ -1,6 +1,7 @@
 """How a storage of `limits` is opened, asked and closed, and what is said of its errors."""
 
 import re
+import traceback
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def test_no_part_of_a_password_that_is_not_encoded_is_shown(password: str) -> No
         WindowKeeper(f"limits+redis://bob:{password}@h:6379/0", "fixed-window", PATIENT)
     hint = "encode what is special in the password, as %2F for '/'"
     assert str(caught.value) == f"'limits+redis://bob:***@h:6379/0' cannot be read; {hint}"
+
+
+def test_no_password_stands_in_the_traceback_of_a_url_that_cannot_be_read() -> None:
+    url = "limits+redis+cluster://bob:{}@h:http"
+    with pytest.raises(LimiterError, match="cannot be used: ") as caught:
+        WindowKeeper(url.format("sec" + "ret"), "fixed-window", PATIENT)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------

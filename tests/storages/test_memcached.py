@@ -125,7 +125,7 @@ async def test_while_memcached_is_away_this_process_limits_by_itself(
         server.kill()
         assert {(await get(app, spent)).status for _ in range(5)} == {429}
         statuses = [(await get(app, fresh)).status for _ in range(70)]
-        assert statuses.count(200) in (60, 61)
+        assert statuses.count(200) in range(60, 66)
         server.start()
         await until(lambda: not is_away(auth))
         assert (await get(app, fresh)).status in (200, 429)  # as soon as one has come back

@@ -142,6 +142,8 @@ class ClusterLink:
     async def aclose(self) -> None:
         """See `Link`."""
         await self._cluster.aclose()
+        await self._cluster.nodes_manager.aclose()  # which redis-py leaves out once a command has failed
+        await self._cluster.nodes_manager.aclose("startup_nodes")
 
 
 def _meaning(error: Exception, url: RedisURL, *, sent: bool) -> Exception:

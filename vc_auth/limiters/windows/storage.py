@@ -65,11 +65,11 @@ class WindowsURL:
             options["use_replicas"] = False  # they lag behind
         try:
             storage = storage_from_string(f"async+{windows_storage(self._url)}", **options)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # each storage, and each client, has its own
             if "unknown storage scheme" in str(error):
                 raise LimiterError(f"'{self}' is no storage of `limits`; {_EXAMPLES}") from None
             hint = "write it as `limits` does (see 'Storage scheme' in its documentation)"
-            raise LimiterError(f"'{self}' cannot be used: {self._words(error)}; {hint}") from error
+            raise LimiterError(f"'{self}' cannot be used: {self._words(error)}; {hint}") from None
         try:
             return cast("RateLimiter", cast("type[Any]", STRATEGIES[strategy])(storage))
         except NotImplementedError:
