@@ -35,6 +35,8 @@ class Remote:
         self.asked: list[str] = []
         self.charged: list[Owed] = []
         self.binds = 0
+        self.charges = asyncio.Event()
+        self.charges.set()
 
     async def hit(self, bucket: str, rate: Rate, cost: int = 1) -> Decision:
         return self._decide("hit", rate, cost)
@@ -66,6 +68,7 @@ class Remote:
         await self.check()
 
     async def charge(self, owed: Sequence[Owed]) -> None:
+        await self.charges.wait()
         if self.error_of_charges is not None:
             raise self.error_of_charges
         self.charged += owed
@@ -242,6 +245,46 @@ async def test_a_charge_that_fails_after_a_single_failure_waits_for_the_next_ans
     await limiter.hit("two", FREE.rate)
     await until_back(limiter)
     assert remote.charged == [Owed("one", FREE.rate, SECOND)]
+    await limiter.aclose()
+
+
+async def test_whoever_hands_back_meanwhile_hands_back_nothing_twice(clock: TurnableClock) -> None:
+    remote = Remote()
+    limiter = limiter_on(remote, clock)
+    remote.error = Unasked("away")
+    for _ in range(FEW):
+        await limiter.hit("one", FREE.rate)
+    remote.error = None
+    remote.charges.clear()
+    while "probe" not in remote.asked:  # noqa: ASYNC110  # it has nobody to tell
+        await asyncio.sleep(0)
+    limiter._trouble = None  # as soon as the probe has handed back, which waits for the server
+    await limiter.hit("two", FREE.rate)  # an answer, so it is handed back
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(limiter.aclose())  # and once more
+    for _ in range(10):
+        await asyncio.sleep(0)
+    remote.charges.set()
+    await closing
+    assert remote.charged == [Owed("one", FREE.rate, 3 * SECOND)]
+
+
+async def test_a_charge_that_was_cut_short_by_closing_is_not_made_again(clock: TurnableClock) -> None:
+    remote = Remote()
+    limiter = limiter_on(remote, clock)
+    remote.error = Unasked("away")
+    for _ in range(FEW):
+        await limiter.hit("one", FREE.rate)
+    remote.error = None
+    remote.charges.clear()
+    while "probe" not in remote.asked:  # noqa: ASYNC110  # it has nobody to tell
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await limiter.aclose()
+    remote.charges.set()
+    await limiter.open()
+    await until_back(limiter)
+    assert remote.charged == []
     await limiter.aclose()
 
 

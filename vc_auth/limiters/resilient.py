@@ -41,6 +41,7 @@ class ResilientLimiter:
         self._trouble: BackendError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turn_to_charge = asyncio.Lock()
         tell_of_forks(self)
 
     @property
@@ -96,27 +97,27 @@ class ResilientLimiter:
 
     def _hit_here(self, bucket: str, rate: Rate, cost: int, error: BackendError, *, settled: bool) -> Decision:
         check_cost(cost, rate)
-        if self._outages.mode != "local":
-            return self._without_limits(rate, cost, error)
-        local = self._apart if isinstance(error, Foreign) else self._local
-        return local.hit(bucket, rate, cost, settled=settled)
+        local = self._buckets_without(error)
+        return local.hit(bucket, rate, cost, settled=settled) if local is not None else _without_limits(rate, cost)
 
     def _peek_here(self, bucket: str, rate: Rate, cost: int, error: BackendError) -> Decision:
         check_cost(cost, rate)
-        if self._outages.mode != "local":
-            return self._without_limits(rate, cost, error)
-        local = self._apart if isinstance(error, Foreign) else self._local
-        return local.peek(bucket, rate, cost)
+        local = self._buckets_without(error)
+        return local.peek(bucket, rate, cost) if local is not None else _without_limits(rate, cost)
 
-    def _without_limits(self, rate: Rate, cost: int, error: BackendError) -> Decision:
+    def _buckets_without(self, error: BackendError) -> LocalBuckets | None:
+        """Those that decide where the server does not, for this reason; None if everything passes."""
         if self._outages.mode == "closed":
             raise Unreachable(str(error)) from error
-        return token_bucket(0, rate.emission_us, 0, rate, cost)[1]
+        if self._outages.mode == "open":
+            return None
+        return self._apart if isinstance(error, Foreign) else self._local
 
     # -- the server ----------------------------------------------------------------------------------------------------
 
     async def _bind(self) -> None:
         self._tasks = {}
+        self._turn_to_charge = asyncio.Lock()
         await self._remote.bind(self)
         self._loop = asyncio.get_running_loop()
         if self._trouble is not None:
@@ -160,15 +161,16 @@ class ResilientLimiter:
         self._local.forget_settled()
 
     async def _charge(self) -> None:
-        debts = self._local.debts()
-        for begin in range(0, len(debts), AT_ONCE):
-            some = debts[begin : begin + AT_ONCE]
-            try:
-                await self._remote.charge([debt.owed for debt in some])
-            except Lost:
-                self._local.settle(some)  # rather once too little than twice
-                raise
-            self._local.settle(some)
+        async with self._turn_to_charge:  # or somebody else would charge the same
+            debts = self._local.debts()
+            for begin in range(0, len(debts), AT_ONCE):
+                some = debts[begin : begin + AT_ONCE]
+                try:
+                    await self._remote.charge([debt.owed for debt in some])
+                except (Lost, asyncio.CancelledError):
+                    self._local.settle(some)  # rather once too little than twice
+                    raise
+                self._local.settle(some)
 
     def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if name not in self._tasks or self._tasks[name].done():
@@ -178,3 +180,7 @@ class ResilientLimiter:
         """What is owed is the parent's to hand back. See `vc_auth.forks.Forks`."""
         self._loop, self._tasks = None, {}
         self._local.clear()
+
+
+def _without_limits(rate: Rate, cost: int) -> Decision:
+    return token_bucket(0, rate.emission_us, 0, rate, cost)[1]
