@@ -29,6 +29,21 @@ def test_the_defaults_have_no_problem() -> None:
         ({"plans": [FREE]}, "plans: [Plan('free', rate='60/minute', burst=100)] is a list; give a tuple"),
         ({"plans": ("free",)}, "plans: 'free' is a str; give a tuple of Plan"),
         ({"limit_by": "ip"}, "limit_by: 'ip' owns no bucket; give 'key' or 'project'"),
+        (
+            {"on_limiter_error": "panic"},
+            "on_limiter_error: 'panic' is no way to go on; give 'local' or 'closed' or 'open'",
+        ),
+        (
+            {"limiter_strategy": "leaky"},
+            "limiter_strategy: 'leaky' is no strategy; give 'fixed-window' or 'moving-window'",
+        ),
+        ({"limiter_timeout": 0}, "limiter_timeout: 0 is no time to wait; give seconds above 0"),
+        ({"limiter_share": 1.5}, "limiter_share: 1.5 is no part of a plan; give at most 1, or 0 for 1 divided by"),
+        ({"limiter_share": float("nan")}, "limiter_share: nan is no part of a plan"),
+        (
+            {"limiter": "limits+memory://", "cost": 61, "plans": (FREE,)},
+            "cost: 61 tokens can never pass plan 'free', whose window is 60; raise the window or lower the cost",
+        ),
         ({"cost": 0}, "cost: 0 tokens would admit everything"),
         ({"cost": 101}, "cost: 101 tokens can never pass plan 'free', whose burst is 100; raise the burst or lower"),
         ({"cost": True}, "cost: True is a bool; give a int"),

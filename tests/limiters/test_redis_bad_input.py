@@ -93,6 +93,27 @@ async def test_a_redis_older_than_6_2_stops_the_start(redis_server: RedisServer)
             await start(f"redis://127.0.0.1:{proxy.port}")
 
 
+async def test_a_server_with_little_room_is_asked_over_the_connections_that_it_has_room_for() -> None:
+    with RedisServer("--requirepass", PASSWORD, "--maxclients", "4") as server:
+        async with opened(make_limiter(f"redis://:{QUOTED}@127.0.0.1:{server.port}")) as limiter:
+            decisions = await asyncio.gather(*(limiter.hit("one", FREE.rate) for _ in range(101)))
+            assert sum(decision.allowed for decision in decisions) == 100
+            assert limiter.trouble is None
+
+
+async def test_what_is_open_stays_open_when_somebody_opens_it_in_vain(redis_server: RedisServer) -> None:
+    redis_server.command("FLUSHALL")
+    async with VCAuth(Settings(store="memory://", limiter=redis_server.url)) as auth:
+        key = await new_key(auth)
+        redis_server.command("ACL", "SETUSER", "default", "-info")
+        try:
+            with pytest.raises(LimiterError):
+                await auth.open()
+        finally:
+            redis_server.command("ACL", "SETUSER", "default", "+@all")
+        assert (await get(APIKeyMiddleware(App(), auth), key)).headers["x-ratelimit-remaining"] == "99"
+
+
 async def test_a_node_of_a_cluster_is_no_server_alone(redis_cluster: Cluster) -> None:
     with pytest.raises(LimiterError, match="is part of a cluster; use 'redis\\+cluster://'"):
         await start(redis_cluster.nodes[0].url)
