@@ -21,7 +21,7 @@ from vc_auth.rates import Decision, Rate
 
 DEADLINE = 0.05
 SLOW = 0.5  # seconds for a decision on a machine that has other things to do; without a deadline they would take many
-FAULT = max(1.0, min(10.0, 2 * SCALE))  # seconds
+FAULT = max(1.0, min(10.0, SCALE))  # seconds; ten of them in a long run
 PATIENCE = 30.0
 WIDE = Rate("1/minute", 1_000_000)  # nobody waits for a token of it, and nobody runs out
 NARROW = Rate("1/day", 50)

@@ -15,7 +15,7 @@ from support import SCALE
 
 PROCESSES = 8
 CALLERS = 8  # in each process
-SECONDS = max(1.0, 3 * min(SCALE, 2))
+SECONDS = max(1.0, min(2 * SCALE, 6))
 ROUNDS = max(1, round(2 * SCALE))
 BURST, PER_SECOND = 2_000, 1_000
 
