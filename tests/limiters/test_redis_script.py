@@ -10,6 +10,7 @@ from redis_servers import RedisServer
 
 from vc_auth.limiters.redis.connections import Connections
 from vc_auth.limiters.redis.script import NO_BUCKET, Check, debts, name_of, scratch, tag_of
+from vc_auth.limiters.remote import Unasked
 from vc_auth.rates import SECOND
 from vc_auth.urls import parse_redis
 
@@ -37,6 +38,16 @@ async def test_a_bucket_that_comes_several_times_in_one_script_is_spent_in_order
 async def test_what_is_handed_back_is_taken_as_far_as_the_bucket_holds_it(connections: Connections) -> None:
     checks = [take(4), take(-3), take(0), take(-30), take(0), take(1)]
     assert await debts(connections.ask, checks, NOW) == [each * SECOND for each in (0, 4, 7, 7, 10, 10)]
+
+
+async def test_connections_stay_open_for_those_who_have_not_closed_them_yet(connections: Connections) -> None:
+    await connections.bind()
+    await connections.aclose()
+    assert await connections.ask("PING") == b"PONG"
+    await connections.aclose()
+    with pytest.raises(Unasked):
+        await connections.ask("PING")
+    await connections.bind()
 
 
 async def test_looking_leaves_no_trace(connections: Connections, redis_server: RedisServer) -> None:

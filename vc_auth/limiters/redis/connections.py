@@ -15,10 +15,12 @@ class Connections:
         self._url = url
         self._link = OfTheLoop(self._connect, _close)
         self.seats = Seats()
+        self._users = 0
 
     async def bind(self) -> None:
-        """Begin on the running event loop, if they are not there yet."""
+        """Begin on the running event loop, if they are not there yet. It is counted, for each loop anew."""
         await self._link.bind()
+        self._users += 1
 
     async def ask(self, *words: Any) -> Any:
         """See `vc_auth.limiters.redis.link.Link`."""
@@ -29,10 +31,13 @@ class Connections:
         await check(self._link.thing, self._url)
 
     async def aclose(self) -> None:
-        """Close them; whoever binds again gets new ones."""
-        await self._link.aclose()
+        """Close them when all who bound have: others may have to hand back. Whoever binds again gets new ones."""
+        self._users -= 1
+        if self._users == 0:
+            await self._link.aclose()
 
     def _connect(self) -> Link:
+        self._users = 0
         self.seats = Seats()  # what another loop had in the air never lands
         return connect(self._url)
 
