@@ -4,21 +4,18 @@ import importlib.util
 import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from server_process import START, ServerProcess
 
-START: Final = 30.0  # seconds; a server is there in a tenth of one
 MASTER: Final = "mymaster"
 TEST_URL: Final = os.environ.get("VC_AUTH_TEST_REDIS_URL", "")
 """A database to be used, and emptied, for the contract of limiters; tests that break servers start their own."""
@@ -44,45 +41,29 @@ def free_port() -> int:
             return port
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """A server until the end of ``with``, on the same port and with the same files whenever it starts again."""
 
     def __init__(self, *options: str, sentinel: str | None = None) -> None:
+        super().__init__("redis")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
+        self.socket = self.folder / "redis.sock"
         self._options = options
         self._sentinel = sentinel
-        self._folder = TemporaryDirectory(prefix="vc-auth-redis-")
-        self.socket = Path(self._folder.name) / "redis.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        self._folder.cleanup()
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        folder = Path(self._folder.name)
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--daemonize", "no"]
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--daemonize", "no"]
         if self._sentinel is not None:
-            configuration = folder / "sentinel.conf"
+            configuration = self.folder / "sentinel.conf"
             if not configuration.exists():
                 configuration.write_text(self._sentinel)
             command = [executable(), str(configuration), "--sentinel", *words]
         else:
             socket_words = ["--unixsocket", str(self.socket), "--unixsocketperm", "700"]
             command = [executable(), *words, *socket_words, "--save", "", "--appendonly", "no", *self._options]
-        with (folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + START
-        while not self._is_there():
-            assert self._process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.01)
+        self.run(command, self._is_there)
 
     def _is_there(self) -> bool:
         try:
@@ -93,34 +74,11 @@ class RedisServer:
             return False  # it loads
         return True
 
-    def kill(self) -> None:
-        """``kill -9``: it saves nothing, and says goodbye to nobody."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """Stop it in its tracks: its connections stay, and nobody answers."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on, with all that was sent meanwhile."""
-        self._signal(signal.SIGCONT)
-
     def command(self, *words: Any) -> Any:
         """The reply to one command, over a connection of its own."""
         once = Retry(NoBackoff(), 0)
         with redis.Redis(port=self.port, decode_responses=True, socket_timeout=START, retry=once) as client:
             return client.execute_command(*words)
-
-    def commands_counted(self) -> int:
-        """How many commands the server has carried out."""
-        return int(self.command("INFO", "stats")["total_commands_processed"])
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
 
 
 class Cluster:
