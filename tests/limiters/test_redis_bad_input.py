@@ -1,13 +1,11 @@
 """What an operator can get wrong with a Redis, and what he is told; no password is ever shown."""
 
 import asyncio
-import gc
 import json
 import os
 import ssl
 import subprocess
 import sys
-import weakref
 from collections.abc import Iterator
 from contextlib import aclosing
 
@@ -24,12 +22,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from support import App, get, limited, new_key
 
-from vc_auth import FREE, APIKeyMiddleware, Plan, Settings, VCAuth, forks
+from vc_auth import FREE, APIKeyMiddleware, Plan, Settings, VCAuth
 from vc_auth.errors import LimiterError
-from vc_auth.limiters.lifetimes import OfTheLoop
 from vc_auth.limiters.redis.link import ClusterLink, connect
 from vc_auth.limiters.redis.script import name_of
-from vc_auth.limiters.remote import Unasked
 from vc_auth.limiters.resilient import ResilientLimiter
 from vc_auth.rates import SECOND, Rate
 from vc_auth.testing import TurnableClock
@@ -348,29 +344,6 @@ def test_a_forked_process_has_connections_of_its_own_and_leaves_its_parents_alon
     )
     assert done.stderr == ""
     assert done.stdout.split() == ["99", "98", "97"]
-
-
-async def test_what_was_a_parents_is_kept_and_never_touched() -> None:
-    class Thing:
-        pass
-
-    closed: list[Thing] = []
-
-    async def close(thing: Thing) -> None:
-        closed.append(thing)
-
-    mine = OfTheLoop(Thing, close)
-    await mine.bind()
-    parents = weakref.ref(mine.thing)
-    forks._forked()  # as in the child of a real fork
-    with pytest.raises(Unasked):
-        mine.thing  # noqa: B018  # it raises
-    await mine.bind()
-    gc.collect()
-    assert parents() not in (None, mine.thing)
-    own = mine.thing
-    await mine.aclose()
-    assert closed == [own]
 
 
 def test_redis_py_sends_nothing_again() -> None:
