@@ -242,6 +242,16 @@ async def test_a_failure_is_told_to_each_with_an_exception_of_his_own(error: Exc
     assert [type(told) for told in airport.told] == [kind]
 
 
+async def test_a_failure_is_told_to_the_others_where_one_was_called_off_in_the_air() -> None:
+    airport = Airport()
+    futures = airport.board(1, 2, 3)
+    await airport.until_out(1)
+    futures[1].cancel()
+    airport.out[0][1].set_exception(Lost("cut"))
+    caught = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(each) for each in caught] == [Lost, asyncio.CancelledError, Lost]
+
+
 async def test_who_was_called_off_does_not_leave_and_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", NEVER)
     airport = Airport()
