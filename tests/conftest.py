@@ -1,5 +1,6 @@
 """What every test gets: a clock that turns by hand, and a watch over secrets."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,9 @@ settings.register_profile(
     "vc_auth", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=max(1, round(200 * SCALE))
 )
 settings.load_profile("vc_auth")
+
+# A shell has what it starts in the background ignore it, with all that is started by that; some tests press Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
