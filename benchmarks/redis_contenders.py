@@ -13,7 +13,7 @@ from throttled.asyncio import RateLimiterType, RedisStore, Throttled, per_day
 
 from vc_auth import Settings
 from vc_auth.limiters import Limiter, open_limiter
-from vc_auth.limiters.redis.script import SHA, SOURCE
+from vc_auth.limiters.redis.script import SHA, SOURCE, words_for
 from vc_auth.rates import Decision, Rate, token_bucket
 from vc_auth.stores import HasLifetime
 
@@ -94,13 +94,14 @@ class OneScript:
     async def hit(self, bucket: str, rate: Rate) -> Decision:
         """Take a token."""
         emission = rate.emission_us
-        debts = await self._client.evalsha(SHA, 1, f"one:{bucket}", "", emission, rate.capacity_us, emission)
+        words = words_for([(f"one:{bucket}", emission, rate.capacity_us, emission)])
+        debts = await self._client.evalsha(SHA, *words)
         return token_bucket(debts[0], emission, 0, rate)[1]
 
     async def lacks(self, bucket: str) -> int:
         """See `Contender`."""
-        terms = ("", GENEROUS.emission_us, GENEROUS.capacity_us, 0)
-        debts: list[int] = await self._client.evalsha(SHA, 1, f"one:{bucket}", *terms)
+        words = words_for([(f"one:{bucket}", GENEROUS.emission_us, GENEROUS.capacity_us, 0)])
+        debts: list[int] = await self._client.evalsha(SHA, *words)
         return -(-debts[0] // GENEROUS.emission_us)
 
     async def open(self) -> None:

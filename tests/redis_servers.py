@@ -74,10 +74,10 @@ class RedisServer(ServerProcess):
             return False  # it loads
         return True
 
-    def command(self, *words: Any) -> Any:
-        """The reply to one command, over a connection of its own."""
+    def command(self, *words: Any, decode: bool = True) -> Any:
+        """The reply to one command, over a connection of its own; as bytes if it is not to be decoded."""
         once = Retry(NoBackoff(), 0)
-        with redis.Redis(port=self.port, decode_responses=True, socket_timeout=START, retry=once) as client:
+        with redis.Redis(port=self.port, decode_responses=decode, socket_timeout=START, retry=once) as client:
             return client.execute_command(*words)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
+from struct import pack
 from typing import Any, Final
 from zlib import crc32
 
@@ -43,13 +44,22 @@ async def debts(ask: Ask, checks: Sequence[Check], now: int | None = None) -> li
 
     One round trip, all or none of it. ``now`` is the server's own time, but in tests.
     """
-    names: list[str] = []
-    terms: list[str | int] = ["" if now is None else now]
-    for name, emission, capacity, charge in checks:
-        names.append(name)
-        terms += (emission, capacity, charge)
+    words = words_for(checks, now)
     try:
-        told: list[int] = await ask("EVALSHA", SHA, len(names), *names, *terms)
+        told: list[int] = await ask("EVALSHA", SHA, *words)
     except NoScriptError:  # a server that knows no script has run none, so this one may be sent again
-        told = await ask("EVAL", SOURCE, len(names), *names, *terms)
+        told = await ask("EVAL", SOURCE, *words)
     return told
+
+
+def words_for(checks: Sequence[Check], now: int | None = None) -> list[Any]:
+    """The words of a command behind the script: how many keys, the keys, and the arguments."""
+    words: list[Any] = [len(checks)]
+    numbers: list[int] = []
+    for name, emission, capacity, charge in checks:
+        words.append(name)
+        numbers += (emission, capacity, charge)
+    words.append(pack(f"<{len(numbers)}d", *numbers))
+    if now is not None:
+        words.append(now)
+    return words
