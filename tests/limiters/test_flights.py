@@ -7,7 +7,7 @@ from time import monotonic_ns
 import pytest
 
 from vc_auth.errors import BackendError, LimiterError
-from vc_auth.limiters.redis.flights import Flights, Landed, Seats
+from vc_auth.limiters.redis.flights import BUNCH, Flights, Landed, Seats
 from vc_auth.limiters.redis.script import Check
 from vc_auth.limiters.remote import Lost, Unasked
 
@@ -105,6 +105,63 @@ async def test_or_when_it_has_been_out_for_a_while() -> None:
     assert airport.passengers == [[1], [2, 3]]
     airport.land(1)
     airport.land(0)
+    await turns()
+
+
+async def test_bunches_leave_at_once_and_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", 1.0)  # beyond what any round trip here takes
+    airport = Airport()
+    airport.board(*range(BUNCH - 1))
+    airport.board(*range(BUNCH - 1, 2 * BUNCH + 1))
+    await airport.until_out(2)
+    assert airport.passengers == [[*range(BUNCH)], [*range(BUNCH, 2 * BUNCH)]]
+    airport.board(*range(2 * BUNCH + 1, 3 * BUNCH - 1))
+    await turns()
+    assert len(airport.passengers) == 2
+    airport.board(3 * BUNCH - 1)
+    await airport.until_out(3)
+    assert airport.passengers[2] == [*range(2 * BUNCH, 3 * BUNCH)]
+    for number in range(3):
+        airport.land(number)
+    await turns()
+    assert airport.told == [None] * 3
+
+
+async def test_a_bunch_that_may_not_leave_goes_on_gathering_and_leaves_with_the_next_landing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", NEVER)
+    airport = Airport(most=1)
+    airport.board(0)
+    await airport.until_out(1)
+    airport.board(*range(1, 2 * BUNCH + 2))
+    await turns()
+    assert airport.passengers == [[0]]
+    airport.land(0)
+    await airport.until_out(2)
+    assert airport.passengers == [[*range(1, 2 * BUNCH + 2)]]
+    airport.land(1)
+    await turns()
+
+
+async def test_no_bunch_leaves_early_where_a_round_trip_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    airport = Airport(most=4)
+    airport.board(0)
+    await airport.until_out(1)
+    await asyncio.sleep(0.02)
+    airport.land(0)
+    await turns()
+    monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", 0.002)
+    airport.board(1)
+    await airport.until_out(2)
+    airport.board(*range(2, 2 * BUNCH))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert airport.passengers == [[1]]
+    airport.land(1)
+    await airport.until_out(3)
+    assert airport.passengers == [[*range(2, 2 * BUNCH)]]
+    airport.land(2)
     await turns()
 
 
@@ -334,6 +391,60 @@ async def test_who_waits_for_a_seat_has_the_deadline_that_he_had() -> None:
     await turns()
 
 
+async def test_who_finds_no_seat_waits_in_front_of_those_who_have_come_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", NEVER)
+    airport = Airport(seats=BUNCH - 1)
+    futures = airport.board(*range(BUNCH + 2))
+    await airport.until_out(1)
+    assert airport.passengers == [[*range(BUNCH - 1)]]
+    airport.land(0)
+    await airport.until_out(2)
+    assert airport.passengers == [[BUNCH - 1, BUNCH, BUNCH + 1]]
+    airport.land(1)
+    assert [debt for debt, _ in await asyncio.gather(*futures)] == [10 * number for number in range(BUNCH + 2)]
+
+
+@pytest.mark.parametrize("passengers", [2, BUNCH])
+async def test_a_flight_that_is_called_too_late_does_not_leave(passengers: int) -> None:
+    airport = Airport()
+    futures = airport.board(1)
+    flight = airport.flights._gathering
+    assert flight is not None
+    futures += airport.board(*range(1, passengers))
+    airport.flights._give_up(flight)  # as uvloop does, whose timers come before tasks
+    await turns()
+    assert airport.out == []
+    assert {type(told) for told in await asyncio.gather(*futures, return_exceptions=True)} == {Unasked}
+    assert airport.seats.free == 512
+
+
+async def test_what_was_lost_can_be_abandoned_so_that_others_may_leave() -> None:
+    airport = Airport(deadline=0.02, most=2, seats=3)
+    (lost,) = airport.board(1)
+    with pytest.raises(Lost):
+        await lost
+    (second,) = airport.board(2)
+    await airport.until_out(2)
+    await airport.flights.abandon_lost()
+    assert airport.out[0][1].cancelled()
+    airport.land(1)
+    assert (await second)[0] == 20
+    assert not airport.flights._out
+    assert airport.seats.free == 3
+    assert [type(told) for told in airport.told] == [Lost, type(None)]
+
+
+async def test_a_failure_that_comes_too_late_is_told_to_nobody() -> None:
+    airport = Airport(deadline=0.02)
+    (future,) = airport.board(1)
+    with pytest.raises(Lost, match="within 20 ms"):
+        await future
+    airport.out[0][1].set_exception(Unasked("refused"))
+    await turns()
+    assert [type(error) for error in airport.told] == [Lost]
+    assert airport.seats.free == 511
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_the_seats_of_what_was_lost_stay_taken_until_the_server_answers_again(is_late: bool) -> None:
     airport = Airport(seats=3, deadline=0.02 if is_late else NEVER)
@@ -399,7 +510,7 @@ async def test_a_loop_that_ends_leaves_nobody_waiting() -> None:
     airport = Airport()
     (future,) = airport.board(1)
     await airport.until_out(1)
-    for task in airport.flights._out:
-        task.cancel()
+    for flight in airport.flights._out:
+        flight.task.cancel()
     with pytest.raises(Lost):
         await future

@@ -9,6 +9,7 @@ from vc_auth.limiters.redis.script import Check
 from vc_auth.limiters.remote import Lost, Unasked, Watcher
 
 PATIENCE: Final = 0.001  # seconds between two departures while another flight is out
+BUNCH: Final = 32  # checks that wait for no others: the server works on one bunch while we work on another
 SEATS: Final = 512  # in the air together: as many checks may be charged twice when the server goes away
 
 Send = Callable[[Sequence[Check]], Awaitable[Sequence[int]]]
@@ -16,6 +17,9 @@ Send = Callable[[Sequence[Check]], Awaitable[Sequence[int]]]
 
 Landed = tuple[int, int]
 """The debt before the check, and when it left: microseconds, the latter of the monotonic clock."""
+
+Passenger = tuple[asyncio.Future[Landed], Check]
+"""A check, and who wants to know of it."""
 
 
 class Seats:
@@ -32,10 +36,12 @@ class Seats:
 class Flights:
     """Carries checks to ``send``. For the running event loop.
 
-    A lone check leaves at once. While a flight is out, the next ones gather; they leave when it lands, or after a
-    millisecond, or after the round trip's share of it if that takes longer, up to ``most`` flights at once. Who has no
-    answer within ``deadline`` seconds of boarding is told so: Unasked if it has not left by then (and it never will),
-    else Lost. Nothing is ever sent twice.
+    A lone check leaves at once. While a flight is out, the next ones gather; they leave when it lands, when they are a
+    bunch, or after a millisecond, up to ``most`` flights at once. Where a round trip takes longer than as many
+    milliseconds, departures are spread over it and no bunch leaves early: all flights would be out when somebody comes.
+
+    Who has no answer within ``deadline`` seconds of boarding is told so: Unasked if it has not left by then (and it
+    never will), else Lost. Nothing is ever sent twice.
     """
 
     def __init__(
@@ -57,7 +63,7 @@ class Flights:
         self._loop = asyncio.get_running_loop()
         self._gathering: _Flight | None = None
         self._departure: asyncio.TimerHandle | None = None
-        self._out: set[asyncio.Future[None]] = set()
+        self._out: set[_Flight] = set()
         self._lost = 0  # seats of ours that stay taken
         self._round_trip = 0.0
 
@@ -65,14 +71,17 @@ class Flights:
         """Take a check along. The future has the answer, or the BackendError for which there is none."""
         flight = self._gathering
         if flight is None:
-            flight = self._gathering = _Flight()
-            flight.deadline = self._loop.call_later(self._deadline, self._give_up, flight)
+            flight = self._gather(self._loop.time() + self._deadline)
             if self._out:
                 self._depart_soon()
             else:
                 self._depart()
         future: asyncio.Future[Landed] = self._loop.create_future()
         flight.passengers.append((future, check))
+        if len(flight.passengers) == BUNCH and self._round_trip <= self._most * PATIENCE:
+            self._depart()
+            if flight.is_called:
+                self._gathering = None
         return future
 
     def go_on(self) -> None:
@@ -80,13 +89,25 @@ class Flights:
         self._seats.free += self._lost
         self._lost = 0
 
+    async def abandon_lost(self) -> None:
+        """Wait no longer for what was lost: its connections may be dead, and it keeps others from leaving."""
+        lost = [flight.task for flight in self._out if flight.is_given_up]
+        for task in lost:
+            task.cancel()
+        await asyncio.gather(*lost, return_exceptions=True)
+
     async def aclose(self) -> None:
         """Turn away who waits, and let what is out land."""
         if self._gathering is not None:
             self._give_up(self._gathering)
-        await asyncio.gather(*self._out, return_exceptions=True)
+        await asyncio.gather(*(flight.task for flight in self._out), return_exceptions=True)
 
     # -- a flight ------------------------------------------------------------------------------------------------------
+
+    def _gather(self, deadline: float) -> "_Flight":
+        flight = self._gathering = _Flight()
+        flight.deadline = self._loop.call_at(deadline, self._give_up, flight)
+        return flight
 
     def _depart_soon(self) -> None:
         if self._departure is None:
@@ -97,22 +118,25 @@ class Flights:
         if self._departure is not None:
             self._departure.cancel()
             self._departure = None
-        if self._gathering is None:
+        flight = self._gathering
+        if flight is None or flight.is_called:
             return
         if len(self._out) < self._most and self._seats.free > 0:
-            task = self._loop.create_task(self._fly())
-            self._out.add(task)
-            task.add_done_callback(self._out.discard)
+            flight.is_called = True
+            self._out.add(flight)
+            flight.task = self._loop.create_task(self._fly(flight))
+            flight.task.add_done_callback(lambda _: self._out.discard(flight))
         else:
             self._depart_soon()
 
-    async def _fly(self) -> None:
-        flight = self._take_seats()
+    async def _fly(self, flight: "_Flight") -> None:
+        if self._gathering is flight:
+            self._gathering = None
         try:
-            if flight is not None:
+            if self._take_seats(flight):
                 await self._carry(flight)
         finally:
-            self._out.discard(asyncio.current_task())  # now, and not in a later turn: who is woken must find it gone
+            self._out.discard(flight)  # now, and not in a later turn: who is woken must find it gone
             self._depart()
 
     async def _carry(self, flight: "_Flight") -> None:
@@ -122,30 +146,35 @@ class Flights:
             answers = await self._send([check for _, check in flight.passengers])
         except Exception as error:  # noqa: BLE001  # whatever it is, they have to be told
             self._fail(flight, error if isinstance(error, BackendError) else Lost(repr(error)))
-        except BaseException:  # the loop ends
+        except BaseException:  # the loop ends, or nobody waits for it any more
             self._fail(flight, Lost("cancelled"))
             raise
         else:
             self._round_trip = self._loop.time() - begin
             self._land(flight, answers, left_at_us)
 
-    def _take_seats(self) -> "_Flight | None":
-        """Those who gather and still want to know, as many as there are seats; the others go on gathering."""
-        flight = self._gathering
-        self._gathering = None
-        if flight is None:  # it was given up meanwhile, or another task was quicker
-            return None
+    def _take_seats(self, flight: "_Flight") -> bool:
+        """Whether anybody leaves: those who still want to know, as many as there are seats."""
         waiting = [passenger for passenger in flight.passengers if not passenger[0].done()]
         flight.passengers, others = waiting[: self._seats.free], waiting[self._seats.free :]
         if others:
-            rest = self._gathering = _Flight()
-            rest.passengers = others
-            rest.deadline = self._loop.call_at(flight.deadline.when(), self._give_up, rest)
+            self._put_off(others, flight.deadline.when())
         if not flight.passengers:
             flight.deadline.cancel()
-            return None
+            return False
+        flight.has_left = True
         self._seats.free -= len(flight.passengers)
-        return flight
+        return True
+
+    def _put_off(self, others: "list[Passenger]", deadline: float) -> None:
+        """Let them wait in front of those who have come since, and no longer than they would have."""
+        flight = self._gathering
+        if flight is None:
+            flight = self._gather(deadline)
+        else:
+            flight.deadline.cancel()
+            flight.deadline = self._loop.call_at(deadline, self._give_up, flight)
+        flight.passengers[:0] = others
 
     def _land(self, flight: "_Flight", answers: Sequence[int], left_at_us: int) -> None:
         if flight.is_given_up:  # it was decided here, and may stand there
@@ -169,12 +198,13 @@ class Flights:
 
     def _give_up(self, flight: "_Flight") -> None:
         within = f"within {self._deadline * 1_000:g} ms"
-        if flight is self._gathering:
-            self._gathering = None
-            self._tell(flight, Unasked(f"Redis was too busy to be asked {within}"))
-        else:
+        if flight.has_left:
             self._lost += len(flight.passengers)
             self._tell(flight, Lost(f"no reply from Redis {within}"))
+            return
+        if self._gathering is flight:
+            self._gathering = None
+        self._tell(flight, Unasked(f"Redis was too busy to be asked {within}"))
 
     def _tell(self, flight: "_Flight", error: BackendError) -> None:
         flight.is_given_up = True
@@ -189,10 +219,13 @@ class Flights:
 class _Flight:
     """Checks that leave together."""
 
-    __slots__ = ("deadline", "is_given_up", "passengers")
+    __slots__ = ("deadline", "has_left", "is_called", "is_given_up", "passengers", "task")
 
     deadline: asyncio.TimerHandle
+    task: asyncio.Task[None]
 
     def __init__(self) -> None:
-        self.passengers: list[tuple[asyncio.Future[Landed], Check]] = []
+        self.passengers: list[Passenger] = []
+        self.is_called = False  # its task will run soon, and who boards until then comes along
+        self.has_left = False
         self.is_given_up = False

@@ -110,6 +110,7 @@ class BucketKeeper:
 
     async def probe(self) -> None:
         """See `vc_auth.limiters.remote.Remote`."""
+        await self._flights.abandon_lost()
         await self.check()  # it may be another server by now; and there is a connection now
         try:
             async with asyncio.timeout(self._deadline):
