@@ -11,7 +11,7 @@ from vc_auth.limiters.redis.script import name_of
 from vc_auth.plans import FREE
 
 KEYS = 100_000
-CALLERS = 256
+CALLERS = 64
 
 
 async def measure_memory(redis: RedisServer) -> Memory:

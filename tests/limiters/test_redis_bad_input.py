@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_the_settings_show_no_password() -> None:
 
 async def test_a_redis_older_than_6_2_stops_the_start(redis_server: RedisServer) -> None:
     async with Proxy(redis_server.port) as proxy:
-        proxy.edit = lambda reply: reply.replace(b"redis_version:6.2", b"redis_version:6.0")
+        proxy.edit = lambda reply: re.sub(rb"redis_version:\d\.\d", b"redis_version:6.0", reply)
         with pytest.raises(LimiterError, match=r"version 6\.0\.\d+; it has to be 6\.2 or newer"):
             await start(f"redis://127.0.0.1:{proxy.port}")
 
@@ -203,7 +204,7 @@ async def test_something_else_under_the_name_of_a_bucket_is_left_alone_and_limit
 ) -> None:
     redis_server.command("FLUSHALL")
     redis_server.command(write[0], name_of("odd"), *write[1:])
-    before = redis_server.command("DEBUG", "DIGEST-VALUE", name_of("odd"))
+    before = redis_server.command("DUMP", name_of("odd"), decode=False)
     async with opened(make_limiter(redis_server.url)) as limiter:
         decisions = await asyncio.gather(
             *(limiter.hit(name, FREE.rate) for _ in range(101) for name in ("odd", "even"))
@@ -214,7 +215,7 @@ async def test_something_else_under_the_name_of_a_bucket_is_left_alone_and_limit
         assert not (await limiter.peek("odd", FREE.rate)).allowed
         assert limiter.trouble is None
         assert caplog.text.count("is no bucket; delete that key") == 1
-        assert redis_server.command("DEBUG", "DIGEST-VALUE", name_of("odd")) == before
+        assert redis_server.command("DUMP", name_of("odd"), decode=False) == before
         redis_server.command("DEL", name_of("odd"))
         assert (await limiter.hit("odd", FREE.rate)).remaining == 99
 
