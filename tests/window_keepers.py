@@ -31,7 +31,7 @@ class Watching:
     def answered(self) -> None:
         self.answers += 1
 
-    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
+    def failed(self, error: BackendError, since: float, *, hopeless: bool = False) -> None:
         self.errors.append(error)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from struct import unpack
 from typing import Any, cast
 
 from hypothesis import given
@@ -104,8 +105,9 @@ class Remote:
     async def bind(self) -> None:
         """There is nothing to connect."""
 
-    async def ask(self, *words: int) -> list[int]:
-        _evalsha, _sha, _keys, _name, _now, emission, capacity, charge = words
+    async def ask(self, *words: Any) -> list[int]:
+        *_, numbers = words
+        emission, capacity, charge = map(int, unpack("<3d", numbers))
         assert (emission, capacity) == (FREE.rate.emission_us, FREE.rate.capacity_us)
         self.asked += 1
         self._clock.advance(us=self.there)
@@ -119,7 +121,7 @@ class Remote:
     def answered(self) -> None:
         """As it should."""
 
-    def failed(self, error: Exception, *, hopeless: bool = False) -> None:
+    def failed(self, error: Exception, since: float, *, hopeless: bool = False) -> None:
         raise error
 
 

@@ -23,6 +23,7 @@ class Airport:
         self.out: list[tuple[list[int], asyncio.Future[list[int]]]] = []
         self.told: list[BackendError | None] = []
         self.hopes: list[bool] = []
+        self.begun: list[float] = []
 
     async def _send(self, checks: Sequence[Check]) -> Sequence[int]:
         landing: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
@@ -32,8 +33,9 @@ class Airport:
     def answered(self) -> None:
         self.told.append(None)
 
-    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
+    def failed(self, error: BackendError, since: float, *, hopeless: bool = False) -> None:
         self.told.append(error)
+        self.begun.append(since)
         self.hopes.append(not hopeless)
 
     def board(self, *numbers: int) -> list[asyncio.Future[Landed]]:
@@ -243,10 +245,12 @@ async def test_departures_are_spread_over_a_slow_round_trip() -> None:
 
 async def test_a_check_that_is_not_answered_in_time_is_lost_and_is_not_sent_again() -> None:
     airport = Airport(deadline=0.02)
+    begin = asyncio.get_running_loop().time()
     (future,) = airport.board(1)
     with pytest.raises(Lost, match="no reply from Redis within 20 ms"):
         await future
     assert [type(error) for error in airport.told] == [Lost]
+    assert begin <= airport.begun[0] + 1e-6 < begin + 0.02
     assert airport.passengers == [[1]]
     airport.land(0)  # late: nobody is told anything more
     await turns()
@@ -254,7 +258,8 @@ async def test_a_check_that_is_not_answered_in_time_is_lost_and_is_not_sent_agai
     assert len(airport.out) == 1
 
 
-async def test_a_check_that_has_not_left_in_time_never_leaves() -> None:
+async def test_a_check_that_has_not_left_in_time_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", NEVER)
     airport = Airport(deadline=0.02, most=1)
     (first,) = airport.board(1)
     await airport.until_out(1)
@@ -418,18 +423,20 @@ async def test_a_flight_that_is_called_too_late_does_not_leave(passengers: int) 
     assert airport.seats.free == 512
 
 
-async def test_what_was_lost_can_be_abandoned_so_that_others_may_leave() -> None:
-    airport = Airport(deadline=0.02, most=2, seats=3)
+async def test_what_was_lost_keeps_nobody_from_leaving_and_can_be_abandoned() -> None:
+    airport = Airport(deadline=0.02, most=1, seats=3)
     (lost,) = airport.board(1)
     with pytest.raises(Lost):
         await lost
     (second,) = airport.board(2)
     await airport.until_out(2)
+    assert airport.passengers == [[1], [2]]
     await airport.flights.abandon_lost()
     assert airport.out[0][1].cancelled()
     airport.land(1)
     assert (await second)[0] == 20
-    assert not airport.flights._out
+    await turns()
+    assert not airport.flights._out | airport.flights._overdue
     assert airport.seats.free == 3
     assert [type(told) for told in airport.told] == [Lost, type(None)]
 

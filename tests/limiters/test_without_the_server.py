@@ -47,7 +47,7 @@ class Remote:
     def _decide(self, verb: str, rate: Rate, cost: int) -> Decision:
         self.asked.append(verb)
         if self.error is not None:
-            self._watcher.failed(self.error)
+            self._watcher.failed(self.error, asyncio.get_running_loop().time())
             raise self.error
         self._watcher.answered()
         return token_bucket(0, 1, 0, rate, cost)[1]
@@ -119,11 +119,27 @@ async def test_after_a_few_failures_in_a_row_the_server_is_only_probed(clock: Tu
     await limiter.aclose()
 
 
+async def test_what_fails_together_is_one_failure(clock: TurnableClock) -> None:
+    remote = Remote()
+    limiter = limiter_on(remote, clock)
+    await limiter.hit("one", FREE.rate)
+    since = asyncio.get_running_loop().time()
+    for times in range(1, FEW + 1):
+        assert limiter.trouble is None
+        await asyncio.sleep(0.002)
+        for _ in range(2 * FEW):  # flights that were out side by side
+            limiter.failed(Lost(f"hiccup {times}"), since)
+        since = asyncio.get_running_loop().time()
+    assert str(limiter.trouble) == f"hiccup {FEW}"
+    await until_back(limiter)
+    await limiter.aclose()
+
+
 async def test_where_nothing_more_can_be_asked_one_failure_is_enough(clock: TurnableClock) -> None:
     remote = Remote()
     limiter = limiter_on(remote, clock)
     await limiter.hit("one", FREE.rate)
-    limiter.failed(Lost("all seats are taken"), hopeless=True)
+    limiter.failed(Lost("all seats are taken"), asyncio.get_running_loop().time(), hopeless=True)
     assert str(limiter.trouble) == "all seats are taken"
     await until_back(limiter)
     assert remote.asked == ["hit", "probe"]

@@ -37,8 +37,12 @@ class Watcher(Protocol):
     def answered(self) -> None:
         """A reply came, in time."""
 
-    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
-        """None came in time, or the server said no; ``hopeless``: nothing more can be asked until a probe succeeds."""
+    def failed(self, error: BackendError, since: float, *, hopeless: bool = False) -> None:
+        """None came in time, or the server said no.
+
+        ``since`` is when that check was made, or the first of them, by the event loop's clock. ``hopeless``: nothing
+        more can be asked until a probe succeeds.
+        """
 
 
 class Remote(Protocol):

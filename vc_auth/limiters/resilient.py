@@ -38,6 +38,7 @@ class ResilientLimiter:
         # Those that the server cannot keep, so nothing is handed back.
         self._apart = LocalBuckets(outages.share, now_ns, remote.last_debt)
         self._failures = 0
+        self._failed_at = 0.0
         self._trouble: BackendError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -118,6 +119,7 @@ class ResilientLimiter:
     async def _bind(self) -> None:
         self._tasks = {}
         self._turn_to_charge = asyncio.Lock()
+        self._failed_at = 0.0  # by another loop's clock
         await self._remote.bind(self)
         self._loop = asyncio.get_running_loop()
         if self._trouble is not None:
@@ -129,9 +131,11 @@ class ResilientLimiter:
         if self._local and self._trouble is None:
             self._start("hand back", self._hand_back)
 
-    def failed(self, error: BackendError, *, hopeless: bool = False) -> None:
+    def failed(self, error: BackendError, since: float, *, hopeless: bool = False) -> None:
         """See `vc_auth.limiters.remote.Watcher`."""
-        self._failures += 1
+        if since >= self._failed_at:  # else it was under way when the last one failed: one hiccup fails many at once
+            self._failures += 1
+            self._failed_at = asyncio.get_running_loop().time()
         if hopeless or self._failures >= FEW:
             self._do_without(error)
 

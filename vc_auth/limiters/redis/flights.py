@@ -64,6 +64,7 @@ class Flights:
         self._gathering: _Flight | None = None
         self._departure: asyncio.TimerHandle | None = None
         self._out: set[_Flight] = set()
+        self._overdue: set[_Flight] = set()  # nobody waits for them any more; their replies may still come
         self._lost = 0  # seats of ours that stay taken
         self._round_trip = 0.0
 
@@ -90,8 +91,8 @@ class Flights:
         self._lost = 0
 
     async def abandon_lost(self) -> None:
-        """Wait no longer for what was lost: its connections may be dead, and it keeps others from leaving."""
-        lost = [flight.task for flight in self._out if flight.is_given_up]
+        """Wait no longer for the replies of what was lost: its connections may be dead."""
+        lost = [flight.task for flight in self._overdue]
         for task in lost:
             task.cancel()
         await asyncio.gather(*lost, return_exceptions=True)
@@ -100,7 +101,7 @@ class Flights:
         """Turn away who waits, and let what is out land."""
         if self._gathering is not None:
             self._give_up(self._gathering)
-        await asyncio.gather(*(flight.task for flight in self._out), return_exceptions=True)
+        await asyncio.gather(*(flight.task for flight in self._out | self._overdue), return_exceptions=True)
 
     # -- a flight ------------------------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class Flights:
             flight.is_called = True
             self._out.add(flight)
             flight.task = self._loop.create_task(self._fly(flight))
-            flight.task.add_done_callback(lambda _: self._out.discard(flight))
+            flight.task.add_done_callback(lambda _: self._forget(flight))
         else:
             self._depart_soon()
 
@@ -136,8 +137,12 @@ class Flights:
             if self._take_seats(flight):
                 await self._carry(flight)
         finally:
-            self._out.discard(flight)  # now, and not in a later turn: who is woken must find it gone
+            self._forget(flight)  # now, and not in a later turn: who is woken must find it gone
             self._depart()
+
+    def _forget(self, flight: "_Flight") -> None:
+        self._out.discard(flight)
+        self._overdue.discard(flight)
 
     async def _carry(self, flight: "_Flight") -> None:
         begin = self._loop.time()
@@ -200,6 +205,8 @@ class Flights:
         within = f"within {self._deadline * 1_000:g} ms"
         if flight.has_left:
             self._lost += len(flight.passengers)
+            self._out.discard(flight)  # others may leave in its place, and not only when it is certain to be dead
+            self._overdue.add(flight)
             self._tell(flight, Lost(f"no reply from Redis {within}"))
             return
         if self._gathering is flight:
@@ -213,7 +220,7 @@ class Flights:
             if not future.done():
                 future.set_exception(type(error)(*error.args))  # each its own: a traceback grows where it is raised
                 future.exception()  # whoever waited may be gone
-        self._watcher.failed(error, hopeless=self._seats.free <= 0)
+        self._watcher.failed(error, flight.deadline.when() - self._deadline, hopeless=self._seats.free <= 0)
 
 
 class _Flight:

@@ -31,6 +31,7 @@ CONNECTING: Final = 1.0  # seconds; nobody waits for it, it goes on while checks
 ANSWERING: Final = 1.0  # seconds after which a connection that says nothing is given up, long after its checks were
 MOST: Final = 8  # flights at once to one server, each with a connection of its own
 MOST_IN_A_CLUSTER: Final = 4  # for each of the 64 tags
+ROOM: Final = 3  # times as many connections: those of lost flights wait for a late reply beside those that are asked
 
 
 class Link(Protocol):
@@ -192,9 +193,9 @@ def connect(url: RedisURL) -> Link:
     common = {"username": url.username, "password": url.password, **transport}
     if url.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in url.nodes]
-        most = TAGS * MOST_IN_A_CLUSTER
+        most = TAGS * MOST_IN_A_CLUSTER * ROOM
         return ClusterLink(RedisCluster(startup_nodes=nodes, max_connections=most, **common), url)
-    common |= {"db": url.db, "max_connections": MOST + 2}  # one more to probe with, and one to hand back with
+    common |= {"db": url.db, "max_connections": MOST * ROOM + 2}  # one more to probe with, and one to hand back with
     if url.kind == "sentinel":
         sentinel = Sentinel(url.nodes, sentinel_kwargs={**guards, **transport}, **common)  # type: ignore[no-untyped-call]
         return PoolLink(sentinel.master_for(url.service).connection_pool, url, sentinel)

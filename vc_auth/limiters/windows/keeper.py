@@ -1,5 +1,6 @@
 """Windows on a storage that many processes share."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -117,10 +118,11 @@ class WindowKeeper:
         return Errands(self._url.open(self._strategy), self._url)
 
     async def _watched(self, errand: Errand[T]) -> T:
+        since = asyncio.get_running_loop().time()
         try:
             answer = await self._ask(errand, self._deadline)
         except BackendError as error:
-            self._watcher.failed(error)
+            self._watcher.failed(error, since)
             raise
         self._watcher.answered()
         return answer
