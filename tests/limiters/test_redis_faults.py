@@ -15,6 +15,7 @@ from support import SCALE
 from vc_auth.limiters import Limiter
 from vc_auth.limiters.redis import ClusterLimiter
 from vc_auth.limiters.redis.flights import SEATS
+from vc_auth.limiters.redis.keeper import BucketKeeper
 from vc_auth.limiters.redis.script import name_of
 from vc_auth.limiters.resilient import ResilientLimiter
 from vc_auth.rates import Decision, Rate
@@ -219,6 +220,18 @@ async def test_no_more_than_one_flight_of_checks_is_charged_in_both_places(
     end(place)
     await place.until_back()
     await assert_exact(place)  # there are seats again
+
+
+async def test_nobody_waits_any_longer_for_what_was_lost_once_the_server_is_back(place: Place) -> None:
+    assert isinstance(place.limiter._remote, BucketKeeper)
+    drop_replies(place)
+    async with Load(place.limiter).going_on():
+        while place.limiter.trouble is None:  # noqa: ASYNC110  # nobody tells of it
+            await asyncio.sleep(0.01)
+    assert place.limiter._remote._flights._overdue
+    deliver_replies(place)
+    await place.until_back()
+    assert not place.limiter._remote._flights._overdue
 
 
 async def test_a_server_that_was_restarted_while_nobody_asked_costs_one_check_and_no_outage(place: Place) -> None:
