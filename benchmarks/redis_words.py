@@ -27,7 +27,7 @@ LEGEND: Final = """\
 * *throttled-py*: `throttled.asyncio.Throttled` with its token bucket on its `RedisStore`.
 * *limits*: `hit`, and `get_window_stats` for the headers, on `async+redis://` with `implementation="redispy"`.
 * Each of the others has up to 1,024 connections (redis-py's default of 100 raises when they are taken), RESP 2, and no
-  socket timeout, which is quicker than redis-py's defaults. Ours has its own 10.
+  socket timeout, which is quicker than redis-py's defaults. Ours keeps 8, and up to 26 while replies are overdue.
 * Under uvicorn, *vc_auth* is the middleware with all that it does by default: keys by their digest, projects, usage,
   both families of limit headers. *Starlette auth* is its `AuthenticationMiddleware` with a dictionary of plain keys,
   and behind it the limiter with three headers.

@@ -69,6 +69,7 @@ async def test_a_lone_check_leaves_at_once() -> None:
     debt, left_at = await future
     assert (debt, airport.told) == (70, [None])
     assert 0 <= monotonic_ns() // 1_000 - left_at < 30_000_000
+    await airport.flights.aclose()
 
 
 async def test_who_comes_in_the_same_turn_of_the_loop_goes_with_it() -> None:
@@ -252,10 +253,12 @@ async def test_a_check_that_is_not_answered_in_time_is_lost_and_is_not_sent_agai
     assert [type(error) for error in airport.told] == [Lost]
     assert begin <= airport.begun[0] + 1e-6 < begin + 0.02
     assert airport.passengers == [[1]]
+    await asyncio.sleep(0.02)
     airport.land(0)  # late: nobody is told anything more
     await turns()
     assert len(airport.told) == 1
     assert len(airport.out) == 1
+    assert airport.flights._round_trip == 0.0  # departures are spread over what is usual
 
 
 async def test_a_check_that_has_not_left_in_time_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,13 +280,17 @@ async def test_who_comes_after_others_were_turned_away_leaves_with_the_next_depa
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vc_auth.limiters.redis.flights.PATIENCE", NEVER)
-    airport = Airport(deadline=0.02, most=1)
+    airport = Airport()
     airport.board(1)
     await airport.until_out(1)
     (second,) = airport.board(2)
+    assert airport.flights._gathering is not None
+    airport.flights._give_up(airport.flights._gathering)
     with pytest.raises(Unasked):
         await second
     airport.board(3)
+    await turns()
+    assert airport.passengers == [[1]]
     airport.land(0)
     await airport.until_out(2)
     assert airport.passengers == [[3]]

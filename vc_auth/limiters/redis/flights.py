@@ -155,8 +155,9 @@ class Flights:
             self._fail(flight, Lost("cancelled"))
             raise
         else:
-            self._round_trip = self._loop.time() - begin
-            self._land(flight, answers, left_at_us)
+            if not flight.is_given_up:  # else it was decided here, and may stand there
+                self._round_trip = self._loop.time() - begin
+                self._land(flight, answers, left_at_us)
 
     def _take_seats(self, flight: "_Flight") -> bool:
         """Whether anybody leaves: those who still want to know, as many as there are seats."""
@@ -182,8 +183,6 @@ class Flights:
         flight.passengers[:0] = others
 
     def _land(self, flight: "_Flight", answers: Sequence[int], left_at_us: int) -> None:
-        if flight.is_given_up:  # it was decided here, and may stand there
-            return
         self._seats.free += len(answers)
         self.go_on()
         flight.deadline.cancel()
