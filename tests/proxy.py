@@ -20,37 +20,45 @@ class Proxy:
         self._target = port
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = True
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_open = False
         self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _turn in range(3):  # what was aborted is closed in the next one; and what was being accepted comes in it
+            await asyncio.sleep(0)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._is_open:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # also where it was cancelled before it began
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
-            writer.transport.abort()
             return
         forth = asyncio.create_task(self._forward(reader, server_writer, replies=False))
         back = asyncio.create_task(self._forward(server_reader, writer, replies=True))
-        with suppress(asyncio.CancelledError):  # from `__aexit__`
+        try:
             await asyncio.wait((forth, back), return_when=asyncio.FIRST_COMPLETED)
-        for each in (forth, back):
-            each.cancel()
-        await asyncio.gather(forth, back, return_exceptions=True)
-        for connection in (writer, server_writer):
-            connection.transport.abort()
-        self._tasks.discard(task)
+        finally:
+            server_writer.transport.abort()  # before anything is awaited, where `__aexit__` might cancel this
+            for each in (forth, back):
+                each.cancel()
+            await asyncio.gather(forth, back, return_exceptions=True)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
         loop = asyncio.get_running_loop()
