@@ -22,6 +22,7 @@ from redis.exceptions import (
 )
 
 from vc_auth.errors import LimiterError
+from vc_auth.limiters.clients import close_client
 from vc_auth.limiters.redis.script import TAGS
 from vc_auth.limiters.remote import Lost, Unasked
 from vc_auth.urls import RedisURL
@@ -142,9 +143,7 @@ class ClusterLink:
 
     async def aclose(self) -> None:
         """See `Link`."""
-        await self._cluster.aclose()
-        await self._cluster.nodes_manager.aclose()  # which redis-py leaves out once a command has failed
-        await self._cluster.nodes_manager.aclose("startup_nodes")
+        await close_client(self._cluster)
 
 
 def _meaning(error: Exception, url: RedisURL, *, sent: bool) -> Exception:

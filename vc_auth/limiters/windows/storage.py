@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from vc_auth.errors import BackendError, LimiterError
+from vc_auth.limiters.clients import close_client
 from vc_auth.limiters.remote import Lost, Unasked
 from vc_auth.masking import masked
 from vc_auth.urls import windows_storage
@@ -154,10 +155,7 @@ async def _close(storage: Any) -> None:
     redis = (parts.get("storage"), parts.get("storage_replica"), *getattr(parts.get("sentinel"), "sentinels", ()))
     for client in redis:
         if client is not None:
-            await client.aclose()
-        if (nodes := getattr(client, "nodes_manager", None)) is not None:
-            await nodes.aclose()  # which the client of a cluster leaves out once a command has failed
-            await nodes.aclose("startup_nodes")
+            await close_client(client)
     if (memcached := parts.get("_storage")) is not None:
         memcached.connection_pool.close()
         await asyncio.sleep(0)  # for its sockets
