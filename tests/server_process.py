@@ -43,7 +43,7 @@ class ServerProcess:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """``kill -9``: it saves nothing, and says goodbye to nobody."""
+        """``kill -9``, also of a frozen one: it saves nothing, and says goodbye to nobody."""
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()

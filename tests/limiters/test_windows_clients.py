@@ -19,7 +19,6 @@ def frozen() -> Iterator[RedisServer]:
     """A server that the test freezes, and thaws."""
     with RedisServer() as server:
         yield server
-        server.thaw()
 
 
 def under_way(keeper: WindowKeeper) -> int:

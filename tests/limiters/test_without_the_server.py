@@ -98,6 +98,17 @@ async def until_back(limiter: ResilientLimiter) -> None:
 # -- the breaker -------------------------------------------------------------------------------------------------------
 
 
+async def begin_to_hand_back(remote: Remote, limiter: ResilientLimiter) -> None:
+    """What a few hits were charged in an outage: the server gets it as soon as `Remote.charges` is set."""
+    remote.error = Unasked("away")
+    for _ in range(FEW):
+        await limiter.hit("one", FREE.rate)
+    remote.error = None
+    remote.charges.clear()
+    while "probe" not in remote.asked:  # noqa: ASYNC110  # it has nobody to tell
+        await asyncio.sleep(0)
+
+
 async def test_after_a_few_failures_in_a_row_the_server_is_only_probed(clock: TurnableClock) -> None:
     remote, told = Remote(), Told()
     limiter = limiter_on(remote, clock, told=told)
@@ -267,13 +278,7 @@ async def test_a_charge_that_fails_after_a_single_failure_waits_for_the_next_ans
 async def test_whoever_hands_back_meanwhile_hands_back_nothing_twice(clock: TurnableClock) -> None:
     remote = Remote()
     limiter = limiter_on(remote, clock)
-    remote.error = Unasked("away")
-    for _ in range(FEW):
-        await limiter.hit("one", FREE.rate)
-    remote.error = None
-    remote.charges.clear()
-    while "probe" not in remote.asked:  # noqa: ASYNC110  # it has nobody to tell
-        await asyncio.sleep(0)
+    await begin_to_hand_back(remote, limiter)
     limiter._trouble = None  # as soon as the probe has handed back, which waits for the server
     await limiter.hit("two", FREE.rate)  # an answer, so it is handed back
     await asyncio.sleep(0)
@@ -288,13 +293,7 @@ async def test_whoever_hands_back_meanwhile_hands_back_nothing_twice(clock: Turn
 async def test_a_charge_that_was_cut_short_by_closing_is_not_made_again(clock: TurnableClock) -> None:
     remote = Remote()
     limiter = limiter_on(remote, clock)
-    remote.error = Unasked("away")
-    for _ in range(FEW):
-        await limiter.hit("one", FREE.rate)
-    remote.error = None
-    remote.charges.clear()
-    while "probe" not in remote.asked:  # noqa: ASYNC110  # it has nobody to tell
-        await asyncio.sleep(0)
+    await begin_to_hand_back(remote, limiter)
     await asyncio.sleep(0)
     await limiter.aclose()
     remote.charges.set()

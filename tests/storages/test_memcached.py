@@ -27,7 +27,6 @@ SHORT = 0.05  # seconds
 def server() -> Iterator[MemcachedServer]:
     with MemcachedServer() as server:
         yield server
-        server.thaw()
 
 
 def settings_of(server: MemcachedServer, **others: Any) -> Settings:
