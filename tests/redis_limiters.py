@@ -4,14 +4,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from fractions import Fraction
 from time import monotonic_ns
+from typing import Final
 
 from vc_auth.limiters.outages import Outages
 from vc_auth.limiters.redis import ClusterLimiter, open_redis_limiter
 from vc_auth.limiters.resilient import PROBES, ResilientLimiter
 from vc_auth.metrics import Metrics
+from vc_auth.rates import Rate
 from vc_auth.testing import TurnableClock
 
-PATIENT = 30.0  # seconds for a check, where slowness is not what is tested
+PATIENT: Final = 30.0  # seconds for a check, where slowness is not what is tested
+DAILY: Final = Rate("1/day", 100)
+"""No token of it comes back while a test runs."""
 
 
 class Told(Metrics):

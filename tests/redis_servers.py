@@ -6,6 +6,7 @@ import random
 import shutil
 import socket
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -105,7 +106,7 @@ class Cluster:
             node.command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
             node.command("CLUSTER", "ADDSLOTS", *some)
             self.nodes[0].command("CLUSTER", "MEET", "127.0.0.1", node.port)
-        _until(lambda: all(self._is_whole(node) for node in self.nodes))
+        _until(lambda: all(self._is_whole(node) for node in self.nodes), self.nodes)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,12 +124,14 @@ class Cluster:
 class Sentinels:
     """A master, its replica, and three sentinels of which two have to agree that the master is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, down_after: float = 10.0) -> None:
+        """``down_after`` is how many seconds the master says nothing before it is taken to be gone."""
         self.master = RedisServer()
         self.replica = RedisServer("--replicaof", "127.0.0.1", str(self.master.port), "--repl-diskless-sync-delay", "0")
         configuration = (
             f"sentinel monitor {MASTER} 127.0.0.1 {self.master.port} 2\n"
-            f"sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 3000\n"
+            f"sentinel down-after-milliseconds {MASTER} {down_after * 1_000:.0f}\n"
+            f"sentinel failover-timeout {MASTER} 3000\n"
         )
         self.sentinels = [RedisServer(sentinel=configuration) for _ in range(3)]
         self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels) + f"/{MASTER}"
@@ -137,8 +140,8 @@ class Sentinels:
     def __enter__(self) -> Self:
         for server in (self.master, self.replica, *self.sentinels):
             self._stack.enter_context(server)
-        _until(lambda: self.replica.command("INFO", "replication")["master_link_status"] == "up")
-        _until(lambda: all(self._sees_all(sentinel) for sentinel in self.sentinels))
+        _until(lambda: self.replica.command("INFO", "replication")["master_link_status"] == "up", [self.replica])
+        _until(lambda: all(self._sees_all(sentinel) for sentinel in self.sentinels), self.sentinels)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,7 +152,7 @@ class Sentinels:
 
     def until_promoted(self) -> None:
         """Wait until the replica is the master."""
-        _until(lambda: self.replica.command("ROLE")[0] == "master")
+        _until(lambda: self.replica.command("ROLE")[0] == "master", self.sentinels)
 
     def _sees_all(self, sentinel: RedisServer) -> bool:
         with suppress(RedisError):
@@ -159,11 +162,12 @@ class Sentinels:
         return False
 
 
-def _until(is_true: Any) -> None:
+def _until(is_true: Callable[[], bool], servers: Sequence[RedisServer]) -> None:
+    """Wait; if it never becomes true, show what these servers had to say."""
     deadline = time.monotonic() + START
     while True:
         with suppress(RedisError):
             if is_true():
                 return
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "\n\n".join(server.said() for server in servers)
         time.sleep(0.02)

@@ -38,9 +38,13 @@ class ServerProcess:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START
         while not is_there():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
+            assert self._process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
             time.sleep(0.01)
+
+    def said(self) -> str:
+        """What it logged so far."""
+        return self._log.read_text()
 
     def kill(self) -> None:
         """``kill -9``, also of a frozen one: it saves nothing, and says goodbye to nobody."""

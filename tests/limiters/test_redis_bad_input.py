@@ -14,7 +14,7 @@ from struct import pack, unpack
 import pytest
 import trustme
 from proxy import Proxy
-from redis_limiters import make_limiter, opened
+from redis_limiters import DAILY, PATIENT, make_limiter, opened
 from redis_servers import Cluster, RedisServer, Sentinels
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -54,7 +54,7 @@ async def start(url: str) -> None:
 async def test_the_right_password_opens(locked_server: RedisServer) -> None:
     for user in ("", "default"):
         async with opened(make_limiter(f"redis://{user}:{QUOTED}@127.0.0.1:{locked_server.port}/0")) as limiter:
-            assert (await limiter.hit(f"bucket of {user}", FREE.rate)).remaining == 99
+            assert (await limiter.hit(f"bucket of {user}", DAILY)).remaining == 99
 
 
 @pytest.mark.parametrize("credentials", ["", ":wr0ng@", "ann:wr0ng@"])
@@ -94,7 +94,7 @@ async def test_a_redis_older_than_6_2_stops_the_start(redis_server: RedisServer)
 async def test_a_server_with_little_room_is_asked_over_the_connections_that_it_has_room_for() -> None:
     with RedisServer("--requirepass", PASSWORD, "--maxclients", "4") as server:
         async with opened(make_limiter(f"redis://:{QUOTED}@127.0.0.1:{server.port}")) as limiter:
-            decisions = await asyncio.gather(*(limiter.hit("one", FREE.rate) for _ in range(101)))
+            decisions = await asyncio.gather(*(limiter.hit("one", DAILY) for _ in range(101)))
             assert sum(decision.allowed for decision in decisions) == 100
             assert limiter.trouble is None
 
@@ -140,9 +140,9 @@ async def test_tls_is_spoken_to_whom_the_certificate_names(
     async with Proxy(redis_server.port, tls=context) as proxy:
         where = f"rediss://127.0.0.1:{proxy.port}"
         async with opened(make_limiter(f"{where}?ssl_ca_certs={file}")) as limiter:
-            assert (await limiter.hit("over TLS", FREE.rate)).remaining == 99
+            assert (await limiter.hit("over TLS", DAILY)).remaining == 99
         async with opened(make_limiter(f"{where}?ssl_cert_reqs=none&ssl_check_hostname=false")) as limiter:
-            assert (await limiter.hit("over TLS", FREE.rate)).remaining == 98
+            assert (await limiter.hit("over TLS", DAILY)).remaining == 98
         async with aclosing(make_limiter(where)) as limiter:
             await limiter.open()
             assert "certificate verify failed" in str(limiter.trouble)
@@ -154,15 +154,15 @@ async def test_tls_is_spoken_to_whom_the_certificate_names(
 async def test_a_key_holds_no_more_than_a_family_and_lives_no_longer_than_its_debt(redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
     async with opened(make_limiter(redis_server.url)) as limiter:
-        await limiter.hit("family", FREE.rate, 40)
-        await limiter.peek("another", FREE.rate)
+        await limiter.hit("family", DAILY, 40)
+        await limiter.peek("another", DAILY)
     (name,) = redis_server.command("KEYS", "*:*:*")
     assert name == name_of("family")
-    assert 39_000 < redis_server.command("PTTL", name) <= 40_001
+    assert 39 * DAILY.emission_us < redis_server.command("PTTL", name) * 1_000 <= 40 * DAILY.emission_us + 1_000
     tat, emission = unpack("<dd", redis_server.command("GET", name, decode=False))
     seconds, us = redis_server.command("TIME")
-    assert 39 * SECOND < tat - (int(seconds) * SECOND + int(us)) <= 40 * SECOND
-    assert emission == SECOND
+    assert 39 * DAILY.emission_us < tat - (int(seconds) * SECOND + int(us)) <= 40 * DAILY.emission_us
+    assert emission == DAILY.emission_us
 
 
 async def test_an_active_key_takes_no_more_than_100_bytes_beyond_its_name(redis_server: RedisServer) -> None:
@@ -206,23 +206,21 @@ async def test_something_else_under_the_name_of_a_bucket_is_left_alone_and_limit
     redis_server.command(write[0], name_of("odd"), *write[1:])
     before = redis_server.command("DUMP", name_of("odd"), decode=False)
     async with opened(make_limiter(redis_server.url)) as limiter:
-        decisions = await asyncio.gather(
-            *(limiter.hit(name, FREE.rate) for _ in range(101) for name in ("odd", "even"))
-        )
+        decisions = await asyncio.gather(*(limiter.hit(name, DAILY) for _ in range(101) for name in ("odd", "even")))
         odd, even = decisions[::2], decisions[1::2]
         assert sorted(d.remaining for d in odd) == sorted(d.remaining for d in even)
         assert sum(decision.allowed for decision in decisions) == 200
-        assert not (await limiter.peek("odd", FREE.rate)).allowed
+        assert not (await limiter.peek("odd", DAILY)).allowed
         assert limiter.trouble is None
         assert caplog.text.count("is no bucket; delete that key") == 1
         assert redis_server.command("DUMP", name_of("odd"), decode=False) == before
         redis_server.command("DEL", name_of("odd"))
-        assert (await limiter.hit("odd", FREE.rate)).remaining == 99
+        assert (await limiter.hit("odd", DAILY)).remaining == 99
 
 
 async def test_a_thousand_plans_are_kept_apart(redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
-    plans = [Plan(f"plan-{number}", rate=f"{number + 1}/minute", burst=number + 1) for number in range(1_000)]
+    plans = [Plan(f"plan-{number}", rate=f"{number + 1}/day", burst=number + 1) for number in range(1_000)]
     async with opened(make_limiter(redis_server.url)) as limiter:
         first = await asyncio.gather(*(limiter.hit(plan.name, plan.rate, plan.rate.burst) for plan in plans))
         assert all(decision.allowed for decision in first)
@@ -282,13 +280,14 @@ def test_every_loop_has_connections_of_its_own_and_leaves_none_open(redis_server
     redis_server.command("FLUSHALL")
     limiter = make_limiter(redis_server.url)
     for left in (99, 98, 97):
-        assert asyncio.run(limiter.hit("one", FREE.rate)).remaining == left
+        assert asyncio.run(limiter.hit("one", DAILY)).remaining == left
     assert redis_server.command("CLIENT", "LIST").count("\n") == 1  # whoever asks this
 
 
 def test_a_test_client_without_a_lifespan_works(redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
-    auth = VCAuth(Settings(store="memory://", limiter=redis_server.url))
+    plans = (Plan("free", rate="1/day", burst=100),)
+    auth = VCAuth(Settings(store="memory://", limiter=redis_server.url, limiter_timeout=PATIENT, plans=plans))
 
     async def hello(request: Request) -> PlainTextResponse:
         return PlainTextResponse(str(request.user.decision.remaining))
@@ -302,19 +301,19 @@ def test_a_test_client_without_a_lifespan_works(redis_server: RedisServer) -> No
 async def test_a_limiter_that_was_closed_opens_when_it_is_used(redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
     async with aclosing(make_limiter(redis_server.url)) as limiter:
-        assert (await limiter.hit("one", FREE.rate)).remaining == 99
+        assert (await limiter.hit("one", DAILY)).remaining == 99
         await limiter.aclose()
         await limiter.aclose()
-        assert (await limiter.hit("one", FREE.rate)).remaining == 98
+        assert (await limiter.hit("one", DAILY)).remaining == 98
 
 
 async def test_checks_under_way_are_decided_when_it_closes(redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
     async with aclosing(make_limiter(redis_server.url)) as limiter:
         await limiter.open()
-        tasks = [asyncio.create_task(limiter.hit("one", FREE.rate)) for _ in range(50)]
+        tasks = [asyncio.create_task(limiter.hit("one", DAILY)) for _ in range(50)]
         await asyncio.sleep(0)
-        tasks += [asyncio.create_task(limiter.hit("one", FREE.rate)) for _ in range(50)]
+        tasks += [asyncio.create_task(limiter.hit("one", DAILY)) for _ in range(50)]
         await limiter.aclose()
         decisions = await asyncio.gather(*tasks)
     assert all(decision.allowed for decision in decisions)
@@ -322,11 +321,10 @@ async def test_checks_under_way_are_decided_when_it_closes(redis_server: RedisSe
 
 FORKED = """
 import asyncio, os, sys
-from vc_auth import FREE
-from redis_limiters import make_limiter
+from redis_limiters import DAILY, make_limiter
 
 limiter = make_limiter(sys.argv[1])
-hit = lambda: print(limiter_loop.run_until_complete(limiter.hit("one", FREE.rate)).remaining, flush=True)
+hit = lambda: print(limiter_loop.run_until_complete(limiter.hit("one", DAILY)).remaining, flush=True)
 limiter_loop = asyncio.new_event_loop()
 hit()
 child = os.fork()
@@ -358,7 +356,7 @@ def test_a_forked_process_has_connections_of_its_own_and_leaves_its_parents_alon
 
 def test_redis_py_sends_nothing_again() -> None:
     async def retries() -> int:
-        link = connect(parse_redis("redis+cluster://h"))
+        link = connect(parse_redis("redis+cluster://h"), PATIENT)
         assert isinstance(link, ClusterLink)
         return int(link._cluster.retry.get_retries())
 

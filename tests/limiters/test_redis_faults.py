@@ -280,6 +280,19 @@ async def test_a_server_that_is_30_ms_away_stays_in_use(place: Place) -> None:
     assert load.decisions > 500
 
 
+async def test_a_server_is_waited_for_as_long_as_a_check_may_take(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vc_auth.limiters.clients.ANSWERING", DEADLINE)
+    async with opened(make_limiter(redis_server.url)) as limiter:
+        redis_server.freeze()
+        asyncio.get_running_loop().call_later(4 * DEADLINE, redis_server.thaw)
+        assert (await limiter.hit("is waited for", NARROW)).remaining == 49
+        assert limiter.trouble is None
+        async with opened(make_limiter(redis_server.url)) as another:
+            assert (await another.peek("is waited for", NARROW)).remaining == 48
+
+
 async def test_a_server_that_is_slower_than_a_check_may_be_is_not_asked_until_it_is_quick(place: Place) -> None:
     place.proxy.round_trip = 4 * DEADLINE
     for _ in range(5):
@@ -355,10 +368,9 @@ async def test_no_reply_is_given_to_another_request_whoever_is_called_off(place:
     assert right > 1_000
 
 
-async def test_a_failover_is_followed(redis_sentinels: Sentinels) -> None:
+async def test_a_failover_is_followed() -> None:
     told = Told()
-    sentinels = Sentinels()
-    with sentinels:
+    with Sentinels(down_after=0.5) as sentinels:
         async with opened(make_limiter(sentinels.url, deadline=DEADLINE, metrics=told)) as limiter:
             assert isinstance(limiter, ResilientLimiter)
             load = Load(limiter)

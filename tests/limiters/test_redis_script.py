@@ -7,6 +7,7 @@ from struct import unpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis_limiters import PATIENT
 from redis_servers import RedisServer
 
 from vc_auth.limiters.redis.connections import Connections
@@ -21,7 +22,7 @@ NOW = 1_795_291_200 * SECOND
 @pytest.fixture
 async def connections(redis_server: RedisServer) -> AsyncIterator[Connections]:
     redis_server.command("FLUSHALL")
-    connections = Connections(parse_redis(redis_server.url))
+    connections = Connections(parse_redis(redis_server.url), PATIENT)
     await connections.bind()
     yield connections
     await connections.aclose()

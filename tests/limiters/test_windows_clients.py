@@ -63,13 +63,29 @@ async def test_nothing_is_sent_again_by_its_client(scheme: str, monkeypatch: pyt
                 writer.write(reply * words.count(word))
         writer.close()
 
-    monkeypatch.setitem(storage._OPTIONS["redis"], "socket_timeout", SHORT)
+    monkeypatch.setattr("vc_auth.limiters.clients.ANSWERING", 2 * SHORT)
     async with await asyncio.start_server(swallow, "127.0.0.1", 0) as server:
         url = f"limits+{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with keeper_of(url, "moving-window") as keeper:
-            with pytest.raises(Lost, match="does not answer: Timeout"):
+        async with keeper_of(url, "moving-window", deadline=SHORT) as keeper:
+            with pytest.raises(Lost):
                 await keeper.hit("family", SIX)
+            await until(lambda: under_way(keeper) == 0)  # its client has given it up
     assert sent == 1
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_server_is_waited_for_as_long_as_a_check_may_take(
+    frozen: RedisServer, connected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vc_auth.limiters.clients.ANSWERING", SHORT)
+    watching = Watching()
+    async with keeper_of(f"limits+{frozen.url}", "moving-window", watching=watching) as keeper:
+        if connected:
+            await keeper.check()
+        frozen.freeze()
+        asyncio.get_running_loop().call_later(4 * SHORT, frozen.thaw)
+        assert (await keeper.hit("family", SIX)).remaining == 5
+    assert (watching.answers, watching.errors) == (1, [])
 
 
 async def test_a_check_that_is_given_up_disturbs_none_that_follow(frozen: RedisServer) -> None:

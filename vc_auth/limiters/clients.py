@@ -1,6 +1,16 @@
-"""What redis-py and its kin leave undone."""
+"""What the clients of servers have in common: how long they wait, and what redis-py and its kin leave undone."""
 
-from typing import Any
+from typing import Any, Final
+
+ANSWERING: Final = 1.0  # seconds, long after a check is usually decided without the server
+
+
+def patience(deadline: float) -> float:
+    """Seconds for a server to connect, and to answer, before its client gives a command up.
+
+    Nobody waits for them, but they may not end before a check's own ``deadline`` does.
+    """
+    return max(ANSWERING, deadline)
 
 
 async def close_client(client: Any) -> None:

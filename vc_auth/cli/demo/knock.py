@@ -4,6 +4,7 @@ import asyncio
 
 from vc_auth.cli.console import shown
 from vc_auth.errors import BackendError
+from vc_auth.limiters.clients import ANSWERING
 from vc_auth.limiters.redis.connections import Connections
 from vc_auth.limiters.redis.script import debts, scratch
 from vc_auth.masking import masked
@@ -26,7 +27,7 @@ def knock(url: str) -> None:
 
 
 async def _check(url: RedisURL) -> None:
-    connections = Connections(url)
+    connections = Connections(url, ANSWERING)
     await connections.bind()
     try:
         await connections.check()

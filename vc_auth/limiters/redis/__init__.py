@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
+from vc_auth.limiters.clients import patience
 from vc_auth.limiters.outages import Outages
 from vc_auth.limiters.redis.connections import Connections
 from vc_auth.limiters.redis.keeper import BucketKeeper
@@ -60,7 +61,7 @@ def open_redis_limiter(
     server's clock in tests. Raises `vc_auth.urls.BadURL`.
     """
     address = parse_redis(url)
-    connections = Connections(address)
+    connections = Connections(address, patience(deadline))
 
     def make(tag: int, most: int) -> ResilientLimiter:
         keeper = BucketKeeper(

@@ -11,8 +11,9 @@ from vc_auth.urls import RedisURL
 class Connections:
     """Connections of the running event loop to what a URL names; several keepers may share them."""
 
-    def __init__(self, url: RedisURL) -> None:
+    def __init__(self, url: RedisURL, patience: float) -> None:
         self._url = url
+        self._patience = patience
         self._link = OfTheLoop(self._connect, _close)
         self.seats = Seats()
         self._users = 0
@@ -39,7 +40,7 @@ class Connections:
     def _connect(self) -> Link:
         self._users = 0
         self.seats = Seats()  # what another loop had in the air never lands
-        return connect(self._url)
+        return connect(self._url, self._patience)
 
 
 async def _close(link: Link) -> None:

@@ -28,8 +28,6 @@ from vc_auth.limiters.remote import Lost, Unasked
 from vc_auth.urls import RedisURL
 
 OLDEST: Final = (6, 2)
-CONNECTING: Final = 1.0  # seconds; nobody waits for it, it goes on while checks are decided without
-ANSWERING: Final = 1.0  # seconds after which a connection that says nothing is given up, long after its checks were
 MOST: Final = 8  # flights at once to one server, each with a connection of its own
 MOST_IN_A_CLUSTER: Final = 4  # for each of the 64 tags
 ROOM: Final = 3  # times as many connections: those of lost flights wait for a late reply beside those that are asked
@@ -59,9 +57,10 @@ class PoolLink:
     When one fails, all that wait beside it go with it, for they are as old.
     """
 
-    def __init__(self, pool: ConnectionPool, url: RedisURL, sentinel: Sentinel | None = None) -> None:
+    def __init__(self, pool: ConnectionPool, url: RedisURL, patience: float, sentinel: Sentinel | None = None) -> None:
         self._pool = pool
         self._url = url
+        self._patience = patience
         self._sentinel = sentinel
         self._idle: list[AbstractConnection] = []
         self._kept = 0
@@ -70,7 +69,7 @@ class PoolLink:
         """See `Link`."""
         sent = False
         try:
-            async with asyncio.timeout(ANSWERING):
+            async with asyncio.timeout(self._patience):
                 connection = await self._get_connection()
                 sent = True
                 reply = await self._exchange(connection, pack_command(words))
@@ -124,14 +123,15 @@ class PoolLink:
 class ClusterLink:
     """A cluster, which finds the server of each key by its tag."""
 
-    def __init__(self, cluster: RedisCluster, url: RedisURL) -> None:
+    def __init__(self, cluster: RedisCluster, url: RedisURL, patience: float) -> None:
         self._cluster = cluster
         self._url = url
+        self._patience = patience
 
     async def ask(self, *words: Any) -> Any:
         """See `Link`."""
         try:
-            async with asyncio.timeout(ANSWERING):
+            async with asyncio.timeout(self._patience):
                 return await self._cluster.execute_command(*words)
         except RedisClusterException as error:  # no node, so far, could be asked for its slots
             raise _meaning(error, self._url, sent=False) from error
@@ -173,15 +173,18 @@ async def check(link: Link, url: RedisURL) -> None:
     await link.warm()
 
 
-def connect(url: RedisURL) -> Link:
-    """The way to what the URL names, for the running event loop. Nothing is sent yet."""
+def connect(url: RedisURL, patience: float) -> Link:
+    """The way to what the URL names, for the running event loop. Nothing is sent yet.
+
+    ``patience`` is after how many seconds a connection that says nothing is given up, or is not to be had.
+    """
     transport: dict[str, Any] = {
         "protocol": 2,
         "driver_info": None,  # nobody needs to know, and it takes two round trips
         # A script that spends must never be sent again by anybody but us, so redis-py may not repeat a thing.
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": None,  # it would cost a task for each command; `ask` has one for all
-        "socket_connect_timeout": CONNECTING,
+        "socket_connect_timeout": patience,
     }
     options = dict(url.options)
     guards = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
@@ -193,12 +196,12 @@ def connect(url: RedisURL) -> Link:
     if url.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in url.nodes]
         most = TAGS * MOST_IN_A_CLUSTER * ROOM
-        return ClusterLink(RedisCluster(startup_nodes=nodes, max_connections=most, **common), url)
+        return ClusterLink(RedisCluster(startup_nodes=nodes, max_connections=most, **common), url, patience)
     common |= {"db": url.db, "max_connections": MOST * ROOM + 2}  # one more to probe with, and one to hand back with
     if url.kind == "sentinel":
         sentinel = Sentinel(url.nodes, sentinel_kwargs={**guards, **transport}, **common)  # type: ignore[no-untyped-call]
-        return PoolLink(sentinel.master_for(url.service).connection_pool, url, sentinel)
+        return PoolLink(sentinel.master_for(url.service).connection_pool, url, patience, sentinel)
     if url.kind == "unix":
-        return PoolLink(Redis(unix_socket_path=url.path, **common).connection_pool, url)
+        return PoolLink(Redis(unix_socket_path=url.path, **common).connection_pool, url, patience)
     ((host, port),) = url.nodes
-    return PoolLink(Redis(host=host, port=port, **common).connection_pool, url)
+    return PoolLink(Redis(host=host, port=port, **common).connection_pool, url, patience)

@@ -11,10 +11,11 @@ from limits.aio.strategies import RateLimiter
 
 from vc_auth.errors import BackendError
 from vc_auth.limiters.base import Buckets, check_cost
+from vc_auth.limiters.clients import patience
 from vc_auth.limiters.lifetimes import OfTheLoop
 from vc_auth.limiters.remote import Lost, Owed, Watcher
 from vc_auth.limiters.windows.spans import LOOKS, Window, decide
-from vc_auth.limiters.windows.storage import ANSWERING, Errand, Errands, T, WindowsURL
+from vc_auth.limiters.windows.storage import Errand, Errands, T, WindowsURL
 from vc_auth.rates import SECOND, Decision, Rate, token_bucket
 
 _SCRATCH: Final = Rate("1000/second", 1_000)  # what the checks that are nobody's are charged to
@@ -32,7 +33,8 @@ class WindowKeeper:
     """
 
     def __init__(self, url: str, strategy: str, deadline: float, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self._url = WindowsURL(url)
+        self._patience = patience(deadline)
+        self._url = WindowsURL(url, self._patience)
         self._strategy = strategy
         self._look = LOOKS[strategy]
         self._deadline = deadline
@@ -84,7 +86,7 @@ class WindowKeeper:
 
     async def check(self) -> None:
         """See `vc_auth.limiters.remote.Remote`."""
-        await self._ask(self._check, ANSWERING)
+        await self._ask(self._check, self._patience)
 
     async def probe(self) -> None:
         """See `vc_auth.limiters.remote.Remote`."""
@@ -98,7 +100,7 @@ class WindowKeeper:
         """See `vc_auth.limiters.remote.Remote`."""
         for index, debt in enumerate(owed):
             try:
-                await self._ask(partial(self._charge, owed=debt), ANSWERING)
+                await self._ask(partial(self._charge, owed=debt), self._patience)
             except BackendError as error:
                 if index == 0:
                     raise

@@ -22,17 +22,7 @@ T = TypeVar("T")
 Errand = Callable[[RateLimiter], Coroutine[Any, Any, T]]
 
 AT_ONCE: Final = 64  # errands that are under way together: redis-py refuses the 101st connection
-ANSWERING: Final = 1.0  # seconds after which a client gives a command up, long after its check was decided without
 PATIENCE: Final = 3.0  # seconds after which an errand is cancelled after all
-_MILLISECONDS: Final = round(ANSWERING * 1_000)
-_SOCKETS: Final = {"socket_timeout": ANSWERING, "socket_connect_timeout": ANSWERING}
-_OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    # The default of `limits` is another client; and what counts may not be sent twice by this one.
-    "redis": {"implementation": "redispy", "protocol": 2, "retry": Retry(NoBackoff(), 0), **_SOCKETS},
-    "valkey": _SOCKETS,
-    "memcached": dict.fromkeys(("connect_timeout", "read_timeout", "blocking_timeout"), ANSWERING),
-    "mongodb": dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), _MILLISECONDS),
-}
 _LIBRARIES: Final = {"valkey": "valkey", "memcached": "memcachio", "mongodb": "motor"}
 _EXAMPLES: Final = "give 'limits+redis://host:6379', 'limits+memcached://host:11211' or 'limits+mongodb://host:27017'"
 _NO_ENTRY: Final = re.compile(
@@ -43,10 +33,14 @@ _NO_ENTRY: Final = re.compile(
 
 
 class WindowsURL:
-    """The URL of a storage, ``limits+redis://...``: opens it, and tells what went wrong there without its password."""
+    """The URL of a storage, ``limits+redis://...``: opens it, and tells what went wrong there without its password.
 
-    def __init__(self, url: str) -> None:
+    ``patience`` is after how many seconds its client gives up what it waits for.
+    """
+
+    def __init__(self, url: str, patience: float) -> None:
         self._url = url
+        self._patience = patience
         self._scheme = windows_storage(url).partition("://")[0]
 
     def __str__(self) -> str:
@@ -57,13 +51,10 @@ class WindowsURL:
         password = re.search(r"//[^/:]*:(.*)@", self._url, re.DOTALL)
         if password and re.search(r"[]\[/?#@]", password[1]):  # it would be taken apart, and a part of it be shown
             raise LimiterError(f"'{self}' cannot be read; encode what is special in the password, as %2F for '/'")
-        family = next((name for name in _OPTIONS if self._scheme.startswith(name)), "")
-        library = _LIBRARIES.get(family)
+        library = next((library for family, library in _LIBRARIES.items() if self._scheme.startswith(family)), None)
         if library and find_spec(library) is None:
             raise LimiterError(f"'{self}' needs a client that is not installed; pip install {library}")
-        options = dict(_OPTIONS.get(family, {}))
-        if self._scheme.endswith("+sentinel"):
-            options["use_replicas"] = False  # they lag behind
+        options = _client_options(self._scheme, self._patience)
         try:
             storage = storage_from_string(f"async+{windows_storage(self._url)}", **options)
         except Exception as error:  # noqa: BLE001  # each storage, and each client, has its own
@@ -88,6 +79,21 @@ class WindowsURL:
 
     def _words(self, error: Exception) -> str:
         return masked(str(error), self._url) or type(error).__name__
+
+
+def _client_options(scheme: str, patience: float) -> dict[str, Any]:
+    """What the client of a storage is told."""
+    sockets = {"socket_timeout": patience, "socket_connect_timeout": patience}
+    milliseconds = round(patience * 1_000)
+    families: dict[str, dict[str, Any]] = {
+        # The default of `limits` is another client; and what counts may not be sent twice by this one.
+        "redis": {"implementation": "redispy", "protocol": 2, "retry": Retry(NoBackoff(), 0), **sockets},
+        "valkey": sockets,
+        "memcached": dict.fromkeys(("connect_timeout", "read_timeout", "blocking_timeout"), patience),
+        "mongodb": dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), milliseconds),
+    }
+    options = next((options for family, options in families.items() if scheme.startswith(family)), {})
+    return options | {"use_replicas": False} if scheme.endswith("+sentinel") else options  # they lag behind
 
 
 class Errands:
