@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis_limiters import Told, make_limiter, opened
 from redis_servers import RedisServer
@@ -336,6 +336,7 @@ def test_a_share_begins_with_its_part_of_what_was_known_to_remain(clock: Turnabl
     known=st.integers(0, 100),
     steps=st.lists(st.tuples(st.integers(0, 30 * SECOND), st.integers(1, 5)), max_size=40),
 )
+@example(workers=26, known=0, steps=[(0, 4), (0, 1), (18 * SECOND, 1), (30 * SECOND, 2), (30 * SECOND, 5)])
 def test_all_shares_together_admit_no_more_than_the_whole(
     workers: int, known: int, steps: list[tuple[int, int]]
 ) -> None:
@@ -351,6 +352,29 @@ def test_all_shares_together_admit_no_more_than_the_whole(
     # A burst that is smaller than what one request costs is rounded up to that.
     most = max(Fraction(100 - known, workers), Fraction(5))
     assert admitted <= most + Fraction(passed, workers * SECOND)
+
+
+def test_what_costs_more_than_a_share_holds_is_paid_for_in_full(clock: TurnableClock) -> None:
+    local = LocalBuckets(lambda: Fraction(1, 50), clock.monotonic_ns, lambda *_: 0)  # bursts of 2, a token in 50 s
+    assert local.hit("one", FREE.rate, 10).allowed
+    for cost in (1, 2, 3, 10):
+        for decision in (local.peek("one", FREE.rate, cost), local.hit("one", FREE.rate, cost)):
+            assert (decision.allowed, decision.remaining, decision.limit) == (False, 0, 100)
+            assert decision.retry_after_us == (10 + cost - max(cost, 2)) * 50 * SECOND
+            assert decision.reset_after_us == 500 * SECOND
+    assert local.hit("one", FREE.rate, 1).refill_after_us == (10 - 2 + 1) * 50 * SECOND
+    clock.advance(us=(10 - 2 + 1) * 50 * SECOND - 1)
+    assert not local.hit("one", FREE.rate, 1).allowed
+    clock.advance(us=1)
+    assert local.peek("one", FREE.rate, 1).allowed
+    assert local.hit("one", FREE.rate, 1).allowed
+    assert not local.hit("one", FREE.rate, 1).allowed
+
+
+def test_a_share_of_a_smaller_plan_forgives_what_its_burst_does_not_hold(clock: TurnableClock) -> None:
+    local = LocalBuckets(lambda: Fraction(1, 50), clock.monotonic_ns, lambda *_: 0)
+    assert local.hit("one", FREE.rate, 10).allowed
+    assert local.hit("one", Rate("60/minute", 50), 1).reset_after_us == 50 * SECOND
 
 
 def test_a_share_of_a_tiny_burst_still_admits_one() -> None:

@@ -1,8 +1,8 @@
 """One process's part of every bucket, while the server that keeps them is not asked."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vc_auth.limiters.base import Buckets
 from vc_auth.limiters.remote import Owed
@@ -49,18 +49,21 @@ class LocalBuckets:
             state = self._buckets[bucket] = [start, part.emission_us, start, rate]
         elif state[_EMISSION] != part.emission_us:
             state[_SETTLED] = token_bucket(state[_SETTLED], state[_EMISSION], now, part, 0)[0]
-        state[_TAT], decision = token_bucket(state[_TAT], state[_EMISSION], now, part, cost)
+        state[_TAT], decision = _spend(state, now, part, rate, cost)
         if settled and decision.allowed:
             state[_SETTLED] = max(state[_SETTLED], now) + cost * part.emission_us
         state[_EMISSION], state[_RATE] = part.emission_us, rate
-        return decision._replace(limit=rate.burst)
+        return decision
 
     def peek(self, bucket: str, rate: Rate, cost: int) -> Decision:
         """What `hit` would say."""
         now = self._now_ns() // 1_000
         part = part_of(rate, self._share(), cost)
-        tat, emission, *_ = self._buckets.get(bucket, (self._start(bucket, rate, part, now), part.emission_us))
-        return token_bucket(tat, emission, now, part, cost)[1]._replace(limit=rate.burst)
+        state = self._buckets.get(bucket)
+        if state is None:
+            start = self._start(bucket, rate, part, now)
+            state = [start, part.emission_us, start, rate]
+        return _spend(state, now, part, rate, cost)[1]
 
     def debts(self) -> list[Debt]:
         """What is owed now, in microseconds of the whole rates, rounded up."""
@@ -90,3 +93,22 @@ class LocalBuckets:
     def _start(self, bucket: str, rate: Rate, part: Rate, now: int) -> int:
         debt = self._last_debt(bucket, rate, now)
         return now + max(part.capacity_us - (rate.capacity_us - debt), 0) if debt else now
+
+
+def _spend(state: Sequence[Any], now: int, part: Rate, rate: Rate, cost: int) -> tuple[int, Decision]:
+    """`token_bucket` for a part of a rate.
+
+    Where one request has cost more than the part's burst, there is more debt than the next one's burst holds. Unless
+    plan or share have changed, none of it is forgiven: nothing passes until the burst holds it again.
+    """
+    is_same = (state[_EMISSION], state[_RATE]) == (part.emission_us, rate)
+    beyond = max(state[_TAT] - now - part.capacity_us, 0) if is_same else 0
+    tat, decision = token_bucket(state[_TAT], state[_EMISSION], now + beyond, part, cost)
+    if not beyond:
+        return tat, decision._replace(limit=rate.burst)
+    return tat, decision._replace(
+        limit=rate.burst,
+        retry_after_us=decision.retry_after_us + beyond,
+        refill_after_us=decision.refill_after_us + beyond,
+        reset_after_us=decision.reset_after_us + beyond,
+    )
