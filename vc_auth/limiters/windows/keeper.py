@@ -33,11 +33,11 @@ class WindowKeeper:
     """
 
     def __init__(self, url: str, strategy: str, deadline: float, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self._patience = patience(deadline)
-        self._url = WindowsURL(url, self._patience)
+        self._url = WindowsURL(url, patience(deadline))
         self._strategy = strategy
         self._look = LOOKS[strategy]
         self._deadline = deadline
+        self._at_leisure = 2 * patience(deadline)  # where no check waits: a client gives up sooner, and says why
         self._now_ns = now_ns
         self._known = Buckets()  # name -> [tat on our clock, if what is spent comes back evenly; emission]
         self._watcher: Watcher
@@ -86,7 +86,7 @@ class WindowKeeper:
 
     async def check(self) -> None:
         """See `vc_auth.limiters.remote.Remote`."""
-        await self._ask(self._check, self._patience)
+        await self._ask(self._check, self._at_leisure)
 
     async def probe(self) -> None:
         """See `vc_auth.limiters.remote.Remote`."""
@@ -100,7 +100,7 @@ class WindowKeeper:
         """See `vc_auth.limiters.remote.Remote`."""
         for index, debt in enumerate(owed):
             try:
-                await self._ask(partial(self._charge, owed=debt), self._patience)
+                await self._ask(partial(self._charge, owed=debt), self._at_leisure)
             except BackendError as error:
                 if index == 0:
                     raise
