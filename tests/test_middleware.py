@@ -226,10 +226,16 @@ async def test_without_a_limiter_there_are_no_limits_and_no_headers(guarded: Cal
         assert (answer.status, answer.headers) == (200, {"content-length": "2"})
 
 
-async def test_a_window_of_a_fraction_is_rounded_up_in_the_policy(guarded: Callable[..., APIKeyMiddleware]) -> None:
-    middleware = guarded(plans=(Plan("free", rate="1000/second", burst=1_500),))
+@pytest.mark.parametrize(
+    ("rate", "burst", "window"),
+    [("1000/second", 1_500, 2), ("7/minute", 7, 60), ("7/minute", 8, 69), ("7000/hour", 7_000, 3_600)],
+)
+async def test_a_window_of_a_fraction_is_rounded_up_in_the_policy(
+    guarded: Callable[..., APIKeyMiddleware], rate: str, burst: int, window: int
+) -> None:
+    middleware = guarded(plans=(Plan("free", rate=rate, burst=burst),))
     answer = await get(middleware, await new_key(middleware.auth))
-    assert answer.headers["ratelimit-policy"] == '"free";q=1500;w=2'
+    assert answer.headers["ratelimit-policy"] == f'"free";q={burst};w={window}'
 
 
 async def test_what_the_application_says_of_its_limits_is_left_alone(clock: TurnableClock) -> None:

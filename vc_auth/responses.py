@@ -86,7 +86,8 @@ class LimitHeaders:
     """One plan's limit headers: the IETF draft's (draft-ietf-httpapi-ratelimit-headers-10) and the older X- ones."""
 
     def __init__(self, plan: Plan, families: Sequence[str]) -> None:
-        name, burst, window = plan.name, plan.rate.burst, whole_seconds(plan.rate.capacity_us)
+        name, rate, burst = plan.name, plan.rate, plan.rate.burst
+        window = whole_seconds(-(-burst * rate.period_us // rate.amount))  # 7 a minute: 60; its emissions are rounded
         self._policy = (b"ratelimit-policy", f'"{name}";q={burst};w={window}'.encode())
         self._limit = (b"x-ratelimit-limit", str(burst).encode())
         self._state = f'"{name}";r=%d;t=%d'.encode()
