@@ -16,9 +16,8 @@ from vc_auth import FREE, Plan, Settings
 from vc_auth.testing import MemoryAuth, bearer
 from vc_auth.testing.auth import at_once
 
-WIDE: Final = Plan(
-    "wide", rate="60/minute", burst=1_000_000
-)  # its clock stands still, and no run gets to the end of it
+# Time stands still for it, and no run gets to its end.
+WIDE: Final = Plan("wide", rate="60/minute", burst=1_000_000)
 AUTH: Final = MemoryAuth(
     Settings(public_paths=("/health", "/openapi.json", "/operators/openapi.json"), plans=(FREE, WIDE)), plan=WIDE.name
 )
