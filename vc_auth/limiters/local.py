@@ -1,6 +1,6 @@
 """One process's part of every bucket, while the server that keeps them is not asked."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -45,8 +45,7 @@ class LocalBuckets:
         state = self._buckets.get(bucket)
         if state is None:
             self._buckets.drop_full(now)
-            start = self._start(bucket, rate, part, now)
-            state = self._buckets[bucket] = [start, part.emission_us, start, rate]
+            state = self._buckets[bucket] = self._new(bucket, rate, part, now)
         elif state[_EMISSION] != part.emission_us:
             state[_SETTLED] = token_bucket(state[_SETTLED], state[_EMISSION], now, part, 0)[0]
         state[_TAT], decision = _spend(state, now, part, rate, cost)
@@ -61,8 +60,7 @@ class LocalBuckets:
         part = part_of(rate, self._share(), cost)
         state = self._buckets.get(bucket)
         if state is None:
-            start = self._start(bucket, rate, part, now)
-            state = [start, part.emission_us, start, rate]
+            state = self._new(bucket, rate, part, now)
         return _spend(state, now, part, rate, cost)[1]
 
     def debts(self) -> list[Debt]:
@@ -90,12 +88,14 @@ class LocalBuckets:
         """Forget everything."""
         self._buckets.clear()
 
-    def _start(self, bucket: str, rate: Rate, part: Rate, now: int) -> int:
+    def _new(self, bucket: str, rate: Rate, part: Rate, now: int) -> list[Any]:
+        """A bucket of which nothing is owed, with its share of what was last known to remain."""
         debt = self._last_debt(bucket, rate, now)
-        return now + max(part.capacity_us - (rate.capacity_us - debt), 0) if debt else now
+        start = now + max(part.capacity_us - (rate.capacity_us - debt), 0) if debt else now
+        return [start, part.emission_us, start, rate]
 
 
-def _spend(state: Sequence[Any], now: int, part: Rate, rate: Rate, cost: int) -> tuple[int, Decision]:
+def _spend(state: list[Any], now: int, part: Rate, rate: Rate, cost: int) -> tuple[int, Decision]:
     """`token_bucket` for a part of a rate.
 
     Where one request has cost more than the part's burst, there is more debt than the next one's burst holds. Unless
@@ -104,8 +104,6 @@ def _spend(state: Sequence[Any], now: int, part: Rate, rate: Rate, cost: int) ->
     is_same = (state[_EMISSION], state[_RATE]) == (part.emission_us, rate)
     beyond = max(state[_TAT] - now - part.capacity_us, 0) if is_same else 0
     tat, decision = token_bucket(state[_TAT], state[_EMISSION], now + beyond, part, cost)
-    if not beyond:
-        return tat, decision._replace(limit=rate.burst)
     return tat, decision._replace(
         limit=rate.burst,
         retry_after_us=decision.retry_after_us + beyond,
